@@ -1,0 +1,16 @@
+//! The records on Weir's topics and their bytes: Avro bodies in the Confluent wire format.
+//!
+//! Invariant: old versions of a record decode for ever; `golden/` holds the bytes of each.
+
+mod avro;
+mod dead_letter;
+mod hop;
+mod result;
+mod trigger;
+pub mod wire;
+
+pub use dead_letter::DeadLetter;
+pub use hop::{EdgeEvent, Hop, SCHEMA as HOP_SCHEMA};
+pub use result::{Failure, FailureKind, LogLine, Output, SCHEMA as RESULT_SCHEMA, SegmentResult};
+pub use trigger::{Payload, SCHEMA as TRIGGER_SCHEMA, Trigger};
+pub use wire::RecordError;
