@@ -1,0 +1,19 @@
+//! What `wit-bindgen` makes of `weir:step`. The import of `weir:step/log` costs nothing where it is not called: the
+//! linker drops it, and the component then does not ask for it.
+#![allow(missing_docs, unreachable_pub)]
+
+wit_bindgen::generate!({
+    inline: "
+        package weir:step-rust;
+        world step-rust {
+            include weir:step/step@0.9.0;
+            import weir:step/log@0.9.0;
+        }
+    ",
+    path: "wit",
+    world: "weir:step-rust/step-rust",
+    generate_all,
+    pub_export_macro: true,
+    export_macro_name: "export_bindings",
+    default_bindings_module: "weir_step::bindings",
+});

@@ -1,0 +1,55 @@
+//! `cargo xtask …`: see `lib.rs`. Exit codes: 0 ok, 1 failed or drifted, 2 usage, 3 no toolchain found.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::guests::{self, NoToolchain, Outcome};
+
+#[derive(Parser)]
+#[command(name = "xtask", about = "Tasks of the Weir repository")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the WASM steps of the tests and the examples, and write the components that are committed
+    Guests {
+        /// Write nothing: say which components differ from their sources
+        #[arg(long)]
+        check: bool,
+        /// Only these
+        names: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<NoToolchain>() { 3 } else { 1 })
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Guests { check, names } => {
+            let root = xtask::root();
+            let lines = if check { guests::check(&root, &names)? } else { guests::write(&root, &names)? };
+            for line in &lines {
+                say(line);
+            }
+            let drifted = lines.iter().any(|line| matches!(line.outcome, Outcome::Drifted(_)));
+            Ok(if drifted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the one place where results go to stdout")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}
