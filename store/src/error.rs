@@ -1,0 +1,83 @@
+//! Why a call on the store failed, and what its caller is to do about it.
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk, or the size that the store may have, is used up; nothing was written.
+    #[error("no space left for the store at \"{place}\"; free space, then try again")]
+    Full { place: String },
+    /// The store cannot be reached or written just now; nothing was written that this call was for.
+    #[error("the store at \"{place}\" is not available ({reason}); try again")]
+    Unavailable { place: String, reason: String },
+    /// Another graph of the tenant already has this webhook path.
+    #[error("webhook path \"{path}\" belongs to graph \"{owner}\" already; choose another path, or remove it there first")]
+    PathTaken { path: String, owner: String },
+    /// The file was written by a later version of this program.
+    #[error("the store at \"{place}\" has format {found}, this program knows up to {known}; use a newer program")]
+    Newer { place: String, found: i64, known: i64 },
+    /// What is stored is not what was written, or the file is no store.
+    #[error("the store at \"{place}\" is damaged ({reason}); restore the file from a copy")]
+    Corrupt { place: String, reason: String },
+    /// A wrong call.
+    #[error("{reason}")]
+    Invalid { reason: String },
+}
+
+/// What the caller does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Wait a little, do it again.
+    Retry,
+    /// As `Retry`, but only an operator can help: tell one.
+    Full,
+    /// What was asked for can never be done; tell who asked.
+    Reject,
+    /// Nothing that this process can repair: refuse at boot, or stop with an alert.
+    Invalid,
+}
+
+impl StoreError {
+    /// What the caller does about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Unavailable { .. } => Disposition::Retry,
+            Self::Full { .. } => Disposition::Full,
+            Self::PathTaken { .. } => Disposition::Reject,
+            Self::Newer { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => Disposition::Invalid,
+        }
+    }
+
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+
+    /// Names what the database said. SQLite's primary result code is the lower byte of the extended one.
+    pub(crate) fn of(place: &str, error: sqlx::Error) -> Self {
+        const BUSY: i64 = 5;
+        const LOCKED: i64 = 6;
+        const IO: i64 = 10;
+        const CORRUPT: i64 = 11;
+        const FULL: i64 = 13;
+        const CANNOT_OPEN: i64 = 14;
+        const NOT_A_DATABASE: i64 = 26;
+        /// The shared memory of the write-ahead log could not grow: in practice, a full disk.
+        const IO_SHM_SIZE: i64 = IO | 19 << 8;
+
+        let place = place.to_owned();
+        let reason = error.to_string();
+        match &error {
+            sqlx::Error::Database(said) => {
+                let code: i64 = said.code().and_then(|code| code.parse().ok()).unwrap_or(0);
+                match code & 0xff {
+                    _ if code == IO_SHM_SIZE => Self::Full { place },
+                    FULL => Self::Full { place },
+                    CORRUPT | NOT_A_DATABASE => Self::Corrupt { place, reason },
+                    BUSY | LOCKED | IO | CANNOT_OPEN => Self::Unavailable { place, reason },
+                    _ => Self::Invalid { reason: format!("the store at \"{place}\" refused a statement: {reason}") },
+                }
+            }
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt { place, reason },
+            _ => Self::Unavailable { place, reason },
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Modules: WASM components under the sha256 of their bytes.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{Result, Store};
+
+/// A module as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleSummary {
+    /// `sha256:<64 hex>`
+    pub digest: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Keeps the module and gives its digest, `sha256:<64 hex>`. The same bytes again are the same module.
+    pub async fn put_module(&self, module: &[u8]) -> Result<String> {
+        let digest = format!("sha256:{}", hex::encode(Sha256::digest(module)));
+        if self.has_modules(std::slice::from_ref(&digest)).await?.is_empty() {
+            let mut transaction = self.database.begin().await?;
+            let insert = sqlx::query("insert into modules (digest, bytes) values ($1, $2) on conflict (digest) do nothing");
+            transaction.execute(insert.bind(&digest).bind(module)).await?;
+            transaction.commit().await?;
+        }
+        Ok(digest)
+    }
+
+    /// The module's bytes.
+    pub async fn module(&self, digest: &str) -> Result<Option<Bytes>> {
+        let select = sqlx::query_as("select bytes from modules where digest = $1").bind(digest);
+        let found: Option<(Vec<u8>,)> = self.database.read_optional(select).await?;
+        Ok(found.map(|(bytes,)| Bytes::from(bytes)))
+    }
+
+    /// Those of the digests whose modules are here.
+    pub async fn has_modules(&self, digests: &[String]) -> Result<Vec<String>> {
+        let mut here = Vec::with_capacity(digests.len());
+        for digest in digests {
+            let select = sqlx::query_as("select digest from modules where digest = $1").bind(digest);
+            let found: Option<(String,)> = self.database.read_optional(select).await?;
+            here.extend(found.map(|(digest,)| digest));
+        }
+        Ok(here)
+    }
+
+    /// Modules in the order of their digests, those after `after`.
+    pub async fn modules(&self, after: Option<&str>, limit: u32) -> Result<Vec<ModuleSummary>> {
+        let select = sqlx::query_as("select digest, length(bytes) from modules where digest > $1 order by digest limit $2");
+        let found: Vec<(String, i64)> = self.database.read_all(select.bind(after.unwrap_or("")).bind(limit)).await?;
+        Ok(found.into_iter().map(|(digest, bytes)| ModuleSummary { digest, bytes: bytes as u64 }).collect())
+    }
+}
