@@ -8,8 +8,10 @@ mod canonical;
 mod expr;
 mod file;
 mod model;
+mod names;
 mod parse;
 mod problem;
+mod units;
 
 pub use canonical::{CanonicalError, Resolve, version};
 pub use expr::{Expr, ExprError, Scope};
