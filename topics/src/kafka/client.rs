@@ -1,0 +1,203 @@
+//! Settings, callbacks, questions that need no group, and what librdkafka's errors mean here.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use super::{Asking, KafkaConfig, METADATA_WAIT};
+use crate::error::LogError;
+use crate::log::{Outgoing, Partition, Record, Result};
+use crate::partitioner::partition_of;
+
+/// A batch on the wire, and so a topic's `max.message.bytes`: the largest record of the catalog and what surrounds it.
+pub(super) const MESSAGE_BYTES_MAX: usize = (2 << 20) + (64 << 10);
+/// The largest key, value and headers.
+pub(super) const RECORD_BYTES_MAX: usize = 2 << 20;
+/// A request that takes longer is given up; a commit that took half of it is uncertain.
+pub(super) const SOCKET_WAIT: Duration = Duration::from_secs(10);
+
+/// What all clients of one cluster share.
+pub(super) struct Shared {
+    config: KafkaConfig,
+    asking: Asking,
+    partitions: Mutex<HashMap<String, u32>>,
+    limits: Mutex<HashMap<String, u64>>,
+    keyless: AtomicU32,
+}
+
+/// The callbacks of clients that have nothing to remember.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// A connection broke or a request timed out since this was last looked at.
+    pub(super) disturbed: AtomicBool,
+}
+
+impl ClientContext for Kept {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        logged(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        self.disturbed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl ConsumerContext for Kept {}
+
+pub(super) fn logged(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(facility, "{message}");
+        }
+        _ => tracing::debug!(facility, "{message}"),
+    }
+}
+
+impl Shared {
+    pub(super) fn new(config: KafkaConfig) -> Result<Self> {
+        let asking = configured(&config, &[("isolation.level", "read_committed"), ("allow.auto.create.topics", "false")])
+            .create_with_context(Kept::default())
+            .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
+        Ok(Self { config, asking, partitions: Mutex::default(), limits: Mutex::default(), keyless: AtomicU32::new(0) })
+    }
+
+    /// The user's settings below ours.
+    pub(super) fn settings(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        configured(&self.config, ours)
+    }
+
+    pub(super) fn consumer_settings(&self, ours: &[(&str, &str)]) -> ClientConfig {
+        let mut config = self.settings(&[
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("isolation.level", "read_committed"),
+            ("allow.auto.create.topics", "false"),
+        ]);
+        for (name, value) in ours {
+            config.set(*name, *value);
+        }
+        config
+    }
+
+    pub(super) fn remember_limit(&self, topic: &str, record_bytes_max: u64) {
+        self.limits.lock().insert(topic.to_owned(), record_bytes_max);
+    }
+
+    pub(super) fn partitions(&self, topic: &str) -> Result<u32> {
+        if let Some(known) = self.partitions.lock().get(topic) {
+            return Ok(*known);
+        }
+        let metadata = self.asking.fetch_metadata(Some(topic), METADATA_WAIT).map_err(LogError::unavailable)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let count = found.map_or(0, |found| found.partitions().len()) as u32;
+        if count == 0 {
+            return Err(LogError::missing_topic(topic));
+        }
+        self.partitions.lock().insert(topic.to_owned(), count);
+        Ok(count)
+    }
+
+    pub(super) fn check(&self, partition: &Partition) -> Result<()> {
+        if partition.number < self.partitions(&partition.topic)? { Ok(()) } else { Err(LogError::missing_partition(partition)) }
+    }
+
+    /// First offset kept and last stable offset.
+    pub(super) fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {
+        watermarks(&self.asking, partition)
+    }
+
+    /// First offset kept and the next one to be written, be it committed or not.
+    pub(super) fn offsets_uncommitted(&self, partition: &Partition) -> Result<(i64, i64)> {
+        let asking: BaseConsumer<Kept> = self
+            .settings(&[("isolation.level", "read_uncommitted")])
+            .create_with_context(Kept::default())
+            .map_err(LogError::unavailable)?;
+        watermarks(&asking, partition)
+    }
+
+    /// The partition that a record goes to, once it is known that it may.
+    pub(super) fn route(&self, outgoing: &Outgoing) -> Result<i32> {
+        let partitions = self.partitions(&outgoing.topic)?;
+        let limit = self.limits.lock().get(&*outgoing.topic).map_or(RECORD_BYTES_MAX, |limit| *limit as usize);
+        let bytes = weight(&outgoing.record);
+        if bytes > limit {
+            return Err(LogError::TooLarge { topic: outgoing.topic.to_string(), bytes, bytes_max: limit });
+        }
+        let number = match (outgoing.partition, &outgoing.record.key) {
+            (Some(number), _) if number < partitions => number,
+            (Some(number), _) => return Err(LogError::missing_partition(&Partition { topic: outgoing.topic.clone(), number })),
+            (None, Some(key)) => partition_of(key, partitions),
+            (None, None) => self.keyless.fetch_add(1, Ordering::Relaxed) % partitions,
+        };
+        Ok(number.cast_signed())
+    }
+}
+
+fn weight(record: &Record) -> usize {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len()) + headers
+}
+
+fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", &config.brokers);
+    settings.set("socket.timeout.ms", SOCKET_WAIT.as_millis().to_string());
+    settings.set("socket.nagle.disable", "true");
+    for (name, value) in &config.properties {
+        settings.set(name, value);
+    }
+    for (name, value) in ours {
+        settings.set(*name, *value);
+    }
+    settings
+}
+
+fn watermarks(asking: &Asking, partition: &Partition) -> Result<(i64, i64)> {
+    let found = asking.fetch_watermarks(&partition.topic, partition.number.cast_signed(), METADATA_WAIT);
+    found.map_err(|error| match error {
+        KafkaError::MetadataFetch(Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+            LogError::missing_partition(partition)
+        }
+        error => LogError::unavailable(error),
+    })
+}
+
+/// Another producer has this one's transactional id.
+pub(super) fn is_fenced(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId)
+}
+
+/// The group has moved on since this member last heard of it.
+pub(super) fn is_moved(code: Code) -> bool {
+    matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::StaleMemberEpoch)
+}
+
+/// Waits for a future of librdkafka's admin client, which completes on a thread of its own.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}

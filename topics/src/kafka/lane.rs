@@ -1,0 +1,78 @@
+//! A lane: a group member and a transactional producer, used by one thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::Shared;
+use super::consumer::Member;
+use super::transaction::Transaction;
+use crate::error::LogError;
+use crate::log::{Assigned, Consumer, Join, Lane, Outgoing, Partition, Polled, Position, Result};
+
+/// The broker's default `offset.metadata.max.bytes`.
+const METADATA_BYTES_MAX: usize = 4096;
+
+pub(super) struct KafkaLane {
+    group: String,
+    /// Before the producer: when a lane goes, its partitions are given back first.
+    member: Member,
+    transaction: Transaction,
+}
+
+impl KafkaLane {
+    /// Takes the slot's transactional id before it joins: what its last owner left open would hide offsets.
+    pub(super) fn open(shared: Arc<Shared>, join: Join, slot: &str) -> Result<Self> {
+        for topic in &join.topics {
+            shared.partitions(topic)?;
+        }
+        let transaction = Transaction::take(shared.clone(), format!("{}-{slot}", join.group))?;
+        let member = Member::join(shared, &join)?;
+        Ok(Self { group: join.group, member, transaction })
+    }
+}
+
+impl Consumer for KafkaLane {
+    fn poll(&mut self, wait: Duration) -> Result<Polled> {
+        self.member.poll(wait)
+    }
+
+    fn seek(&mut self, partition: &Partition, offset: i64) -> Result<()> {
+        self.member.seek(partition, offset)
+    }
+
+    fn pause(&mut self, partitions: &[Partition]) -> Result<()> {
+        self.member.pause(partitions)
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) -> Result<()> {
+        self.member.resume(partitions)
+    }
+}
+
+impl Lane for KafkaLane {
+    fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
+        records.iter().try_for_each(|outgoing| self.transaction.send(outgoing))
+    }
+
+    fn commit(&mut self, positions: Vec<Position>) -> Result<()> {
+        if let Some(position) = positions.iter().find(|position| position.metadata.len() > METADATA_BYTES_MAX) {
+            let bytes = position.metadata.len();
+            return Err(LogError::invalid(format!("metadata of {bytes} bytes at an offset; at most {METADATA_BYTES_MAX} are kept")));
+        }
+        // the broker only checks the group's generation: that the partitions are ours is for us to check
+        if let Some(position) = positions.iter().find(|position| !self.member.owns(&position.partition)) {
+            let Partition { topic, number } = &position.partition;
+            return Err(LogError::Fenced { owner: format!("{} of {topic}/{number}", self.group) });
+        }
+        if self.member.is_lost() {
+            return Err(LogError::Moved { group: self.group.clone() });
+        }
+        let member = &self.member;
+        self.transaction.finish(&positions, &self.group, || member.metadata())
+    }
+
+    fn abort(&mut self) -> Result<Vec<Assigned>> {
+        self.transaction.settle()?;
+        self.member.rewind()
+    }
+}
