@@ -11,7 +11,11 @@ mod model;
 mod names;
 mod parse;
 mod problem;
+mod proof;
+mod shape;
+mod tree;
 mod units;
+mod wiring;
 
 pub use canonical::{CanonicalError, Resolve, version};
 pub use expr::{Expr, ExprError, Scope};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::expr::Expr;
+use super::parse::Origin;
 
 /// Index into `Graph::steps`.
 pub type StepIndex = usize;
@@ -20,6 +21,8 @@ pub struct Graph {
     pub steps: Vec<Step>,
     pub sinks: Vec<Sink>,
     pub on_error: OnError,
+    /// Where it was read from, for problems found later.
+    pub(super) origin: Origin,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +51,8 @@ pub struct Webhook {
     /// Starts with `/`; the request path below `/hooks/{tenant}`.
     pub path: String,
     pub verify: Option<Verify>,
-    /// A JSON Schema's text, inlined from the file that the graph names.
+    /// A JSON Schema's text (it begins with `{`), inlined from the file that the graph names; until `Graph::resolve` that
+    /// file's path.
     pub schema: Option<String>,
 }
 

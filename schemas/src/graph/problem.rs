@@ -34,6 +34,27 @@ pub struct Problems {
 /// The start of a value in the source, and its length, in bytes.
 pub(super) type Span = (usize, usize);
 
+/// The way out of a problem, or none.
+pub(super) struct Help(Option<String>);
+
+impl From<&str> for Help {
+    fn from(text: &str) -> Self {
+        Self(Some(text.to_owned()))
+    }
+}
+
+impl From<String> for Help {
+    fn from(text: String) -> Self {
+        Self(Some(text))
+    }
+}
+
+impl From<Option<String>> for Help {
+    fn from(text: Option<String>) -> Self {
+        Self(text)
+    }
+}
+
 /// Gathers problems while a graph is proven.
 pub(super) struct Report<'a> {
     text: &'a str,
@@ -52,13 +73,13 @@ impl<'a> Report<'a> {
         Self { text, found: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<Option<String>>) {
+    pub(super) fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<Help>) {
         let (start, len) = clamp(self.text, span);
         let before = &self.text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let problem = Problem {
             message: message.into(),
-            help: help.into(),
+            help: help.into().0,
             line: before.bytes().filter(|b| *b == b'\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             span: (start, len),
@@ -68,17 +89,21 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The line that a span begins on, from 1.
+    pub(super) fn line(&self, span: Span) -> usize {
+        let (start, _) = clamp(self.text, span);
+        self.text[..start].bytes().filter(|b| *b == b'\n').count() + 1
+    }
+
     pub(super) fn is_clean(&self) -> bool {
         self.found.is_empty()
     }
 
-    pub(super) fn finish(mut self, file: &str) -> Result<(), Problems> {
-        if self.found.is_empty() {
-            return Ok(());
-        }
+    /// Of a report that has something to say.
+    pub(super) fn finish(mut self, file: &str) -> Problems {
         self.found.sort_by_key(|problem| problem.span.0);
         let source = Arc::new(NamedSource::new(file, self.text.to_owned()));
-        Err(Problems { file: file.to_owned(), problems: self.found, source })
+        Problems { file: file.to_owned(), problems: self.found, source }
     }
 }
 
