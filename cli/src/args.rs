@@ -1,0 +1,275 @@
+//! The command line, as clap reads it. What each command does stands in `commands/`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs WASM step graphs on every event, exactly once.
+#[derive(Parser, Debug)]
+#[command(name = "weir", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes. A flag wins over the environment, which wins over `weir.toml`.
+#[derive(Args, Debug, Clone, Default)]
+pub struct Global {
+    /// How results are printed
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    pub output: Format,
+    /// Where the server is [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, env = "WEIR_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// The key that the server asks for
+    #[arg(long, global = true, env = "WEIR_API_KEY", value_name = "KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+    /// The file with settings [default: weir.toml, where there is one]
+    #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// How results are printed.
+#[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run everything in one process on this machine: API, hooks, processor and sink
+    Dev(DevArgs),
+    /// Check graph files and the modules they use, without a server
+    Validate(ValidateArgs),
+    /// Send graphs and their modules to the server and make them active
+    Apply(ApplyArgs),
+    /// Fire a graph for each line of a file, wait, and print what came out
+    Run(RunArgs),
+    /// Look at graphs
+    #[command(subcommand)]
+    Graph(GraphCommand),
+    /// Look at executions
+    #[command(subcommand)]
+    Exec(ExecCommand),
+    /// Look at dead letters
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Look at modules
+    #[command(subcommand)]
+    Module(ModuleCommand),
+    /// Print the JSON Schema of a file that people write
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct DevArgs {
+    /// Graph files to apply at the start, and folders to search for them
+    #[arg(value_name = "DIR|GRAPH")]
+    pub paths: Vec<PathBuf>,
+    /// Where everything is kept
+    #[arg(long, default_value = ".weir", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Where API and hooks listen
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+pub struct ValidateArgs {
+    /// Graph files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Leave the modules unread, for graphs whose steps are not built yet
+    #[arg(long)]
+    pub graph_only: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct ApplyArgs {
+    /// Graph files
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// A graph on the server by its name, or a graph file, which runs in this process
+    #[arg(value_name = "GRAPH|FILE")]
+    pub graph: String,
+    /// One JSON event a line; `-` reads standard input
+    #[arg(long, value_name = "FILE.ndjson")]
+    pub input: PathBuf,
+    /// The manual trigger to fire; needed where the graph has several
+    #[arg(long, value_name = "NAME")]
+    pub trigger: Option<String>,
+    /// How long to wait for all of them
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum GraphCommand {
+    /// List graphs
+    List(LimitArgs),
+    /// Show one graph
+    Get {
+        /// The graph's name
+        name: String,
+        /// Print the file as it was applied
+        #[arg(long)]
+        source: bool,
+    },
+    /// Show the versions that were active, newest first
+    History {
+        /// The graph's name
+        name: String,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ExecCommand {
+    /// List executions, newest first
+    List {
+        /// Only of this graph
+        #[arg(long)]
+        graph: Option<String>,
+        /// Only with this status
+        #[arg(long, value_enum)]
+        status: Option<Status>,
+        /// Only of this trigger's id, such as a webhook's delivery id
+        #[arg(long, value_name = "ID")]
+        trigger_id: Option<String>,
+        /// Only since then: 15m, 2h, 7d or a time such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
+    /// Show one execution and what came out of it
+    Get {
+        /// The execution's id
+        id: String,
+        /// Wait up to this long for it to finish
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        wait: Option<Duration>,
+    },
+}
+
+/// What an execution came to.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DlqCommand {
+    /// List dead letters, newest first
+    List {
+        /// Only of this graph
+        #[arg(long)]
+        graph: Option<String>,
+        /// Only of this kind of failure, such as trap
+        #[arg(long)]
+        kind: Option<String>,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
+    /// Show one dead letter with the original record
+    Show {
+        /// The dead letter's id
+        id: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ModuleCommand {
+    /// Say what a module file is and what it asks for, without a server
+    Inspect {
+        /// The module
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub enum SchemaCommand {
+    /// The graph file
+    Graph,
+}
+
+#[derive(Args, Debug, Clone, Copy)]
+pub struct LimitArgs {
+    /// How many at most
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+/// `500ms`, `30s`, `5m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("\"{text}\" is no time; write it as 500ms, 30s, 5m or 1h");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor_ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "5", "s", "5 s", "-1s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_users_type() {
+        for line in [
+            "weir dev examples --data .weir --listen 127.0.0.1:0",
+            "weir run orders --input in.ndjson --trigger hand --timeout 5s -o json",
+            "weir exec list --graph orders --status failed --since 15m --limit 5",
+            "weir graph get orders --source",
+            "weir dlq show 0-12 -o yaml",
+            "weir schema graph",
+            "weir completions bash",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+        assert!(Cli::try_parse_from(["weir", "exec", "list", "--limit", "0"]).is_err());
+    }
+}

@@ -1,0 +1,104 @@
+//! Graph files and modules on this machine: reading, resolving and proving them as the server will prove them again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use schemas::graph::{self, Graph, Resolve};
+use schemas::module::{self, ModuleInterface};
+use sha2::{Digest, Sha256};
+
+use crate::exit::Failure;
+
+/// A graph with all that `apply` sends.
+pub(super) struct Local {
+    pub(super) file: PathBuf,
+    pub(super) source: String,
+    pub(super) graph: Graph,
+    /// Canonical JSON.
+    pub(super) canonical: Vec<u8>,
+    pub(super) version: String,
+    /// The modules found on this machine, by digest.
+    pub(super) modules: BTreeMap<String, LocalModule>,
+}
+
+pub(super) struct LocalModule {
+    pub(super) path: PathBuf,
+    pub(super) bytes: Vec<u8>,
+    pub(super) interface: ModuleInterface,
+}
+
+/// Reads and proves the graph alone.
+pub(super) fn parse(file: &Path) -> anyhow::Result<(String, Graph)> {
+    let source = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let graph = graph::parse(&source, &file.display().to_string()).map_err(|problems| Failure::failed(problems.to_string()))?;
+    Ok((source, graph))
+}
+
+/// Reads and proves the graph with its modules and files.
+pub(super) fn load(file: &Path) -> anyhow::Result<Local> {
+    let (source, parsed) = parse(file)?;
+    let mut folder = Folder { base: file.parent().unwrap_or(Path::new("")).to_owned(), modules: BTreeMap::new() };
+    let graph = parsed.resolve(&mut folder).map_err(|problems| Failure::failed(problems.to_string()))?;
+    let missing = missing_grants(&graph, &folder.modules);
+    if !missing.is_empty() {
+        return Err(Failure::failed(format!("{}: not everything that the modules ask for is granted\n  - {}", file.display(), missing.join("\n  - "))).into());
+    }
+    let canonical = graph.canonical().map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+    let version = graph::version(&canonical);
+    Ok(Local { file: file.to_owned(), source, graph, canonical, version, modules: folder.modules })
+}
+
+/// Says what a module file is.
+pub(super) fn inspect(path: &Path) -> anyhow::Result<(String, usize, ModuleInterface)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let interface = module::inspect(&bytes).map_err(|problem| Failure::failed(format!("{}: {problem}", path.display())))?;
+    Ok((digest(&bytes), bytes.len(), interface))
+}
+
+fn missing_grants(graph: &Graph, modules: &BTreeMap<String, LocalModule>) -> Vec<String> {
+    let mut missing = Vec::new();
+    for step in &graph.steps {
+        let Some(found) = modules.get(&step.uses) else { continue };
+        if let Err(lines) = module::check_grants(&found.interface, step) {
+            missing.extend(lines.into_iter().map(|line| format!("step \"{}\" ({}): {line}", step.name, found.path.display())));
+        }
+    }
+    missing
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::from("sha256:"), |mut text, byte| {
+        text.push_str(&format!("{byte:02x}"));
+        text
+    })
+}
+
+/// Resolves paths relative to the graph's folder.
+struct Folder {
+    base: PathBuf,
+    modules: BTreeMap<String, LocalModule>,
+}
+
+impl Resolve for Folder {
+    fn module(&mut self, uses: &str) -> Result<String, String> {
+        if uses.starts_with("sha256:") {
+            return Ok(uses.to_owned());
+        }
+        let is_path = uses.contains('/') || uses.ends_with(".wasm");
+        if !is_path {
+            return Err(format!("\"{uses}\" is the name of a module, and this version knows no names yet; write the path of its .wasm file, such as ./{}.wasm", uses.split('@').next().unwrap_or(uses)));
+        }
+        let path = self.base.join(uses);
+        let bytes = std::fs::read(&path).map_err(|error| format!("cannot read the module {}: {error}", path.display()))?;
+        let interface = module::inspect(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let digest = digest(&bytes);
+        self.modules.insert(digest.clone(), LocalModule { path, bytes, interface });
+        Ok(digest)
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        let path = self.base.join(path);
+        std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    }
+}

@@ -1,0 +1,90 @@
+//! The commands: one file per noun. Each asks the server over HTTP or works on local files; none of them opens a store or
+//! a log. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
+
+pub mod apply;
+mod dead_letters;
+mod executions;
+mod graphs;
+mod local;
+mod run;
+mod settings;
+mod validate;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command, DevArgs, Global, ModuleCommand, SchemaCommand};
+use crate::client::Client;
+use crate::exit::{self, Exit, Failure};
+use crate::output::Output;
+
+/// What only the whole binary can do: run the roles in this process.
+pub struct Hooks {
+    /// `weir dev`: returns when it is told to stop.
+    pub dev: fn(DevArgs, Global) -> anyhow::Result<()>,
+    /// A server in this process that lives as long as the value; for `weir run FILE`, which names the file.
+    pub ephemeral: fn(&Path) -> anyhow::Result<Box<dyn Ephemeral>>,
+}
+
+/// A server in this process; stops when dropped.
+pub trait Ephemeral {
+    /// Such as `http://127.0.0.1:49152`.
+    fn url(&self) -> String;
+    /// The API key that it asks for, if any.
+    fn api_key(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Runs a command to its end; prints what failed.
+pub fn run(cli: Cli, hooks: &Hooks) -> ExitCode {
+    let mut output = Output::standard(cli.global.output);
+    let result = dispatch(cli, hooks, &mut output).and_then(|exit| {
+        output.flush()?;
+        Ok(exit)
+    });
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => match exit::of(&error) {
+            None => ExitCode::SUCCESS,
+            Some(exit) => {
+                output.progress().note(&format!("error: {}", message(&error)));
+                exit.into()
+            }
+        },
+    }
+}
+
+/// The chain of an error on one line, each cause once; a `Failure` speaks for itself.
+fn message(error: &anyhow::Error) -> String {
+    error.downcast_ref::<Failure>().map_or_else(|| format!("{error:#}"), ToString::to_string)
+}
+
+fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.command {
+        Command::Dev(args) => (hooks.dev)(args, global)?,
+        Command::Validate(args) => return validate::validate(&args, output),
+        Command::Apply(args) => apply::apply(&client(&global)?, &args, output)?,
+        Command::Run(args) => return run::run(&args, &global, hooks.ephemeral, output),
+        Command::Graph(command) => graphs::graph(&client(&global)?, command, output)?,
+        Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
+        Command::Dlq(command) => dead_letters::dlq(&client(&global)?, command, output)?,
+        Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
+        Command::Schema(SchemaCommand::Graph) => output.document(&schemas::graph::json_schema())?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);
+            output.text(&String::from_utf8_lossy(&script))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The client that flags, environment and `weir.toml` ask for, in this order.
+pub fn client(global: &Global) -> anyhow::Result<Client> {
+    let (url, api_key) = settings::server(global)?;
+    Ok(Client::new(&url, api_key)?)
+}

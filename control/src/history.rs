@@ -1,0 +1,286 @@
+//! The history database, which the sink writes and this crate only reads: executions, outputs and dead letters.
+//!
+//! Invariants: the file is opened read-only; every statement is bounded by a limit. The tables are the sink's.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{ConnectOptions, Row};
+
+const READERS_MAX: u32 = 4;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Outputs of one execution that an answer carries.
+pub(crate) const OUTPUTS_MAX: usize = 1_000;
+/// Bytes of their data; the first output is shown however large it is.
+const OUTPUT_BYTES_MAX: i64 = 32 << 20;
+
+/// Reads the history. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    pool: SqlitePool,
+    place: String,
+}
+
+/// Why the history cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// Also while the sink has not made the file yet.
+    #[error("the history at \"{place}\" cannot be read ({reason}); try again")]
+    Unavailable { place: String, reason: String },
+    #[error("the history at \"{place}\" is not as the sink writes it ({reason})")]
+    Damaged { place: String, reason: String },
+}
+
+type Result<T, E = HistoryError> = std::result::Result<T, E>;
+
+/// What one segment of an execution came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) execution: String,
+    pub(crate) segment: String,
+    pub(crate) graph: String,
+    pub(crate) version: String,
+    pub(crate) trigger: String,
+    pub(crate) trigger_id: String,
+    pub(crate) failed: bool,
+    pub(crate) failed_step: Option<String>,
+    pub(crate) failure: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) attempt: Option<i64>,
+    /// The segments that this one started.
+    pub(crate) started: Vec<String>,
+    /// JSON.
+    pub(crate) logs: String,
+    pub(crate) logs_dropped: i64,
+    pub(crate) origin: Option<String>,
+    pub(crate) triggered_at_us: i64,
+    pub(crate) finished_at_ms: i64,
+}
+
+pub(crate) struct Output {
+    pub(crate) segment: String,
+    pub(crate) number: i64,
+    pub(crate) step: String,
+    pub(crate) port: String,
+    /// JSON.
+    pub(crate) sinks: String,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) content_type: String,
+    /// JSON.
+    pub(crate) headers: String,
+    pub(crate) data: Vec<u8>,
+}
+
+pub(crate) struct DeadLetter {
+    pub(crate) id: String,
+    pub(crate) graph: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) execution: Option<String>,
+    pub(crate) step: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) reason: String,
+    pub(crate) attempt: i64,
+    pub(crate) topic: String,
+    pub(crate) partition: i64,
+    pub(crate) offset: i64,
+    pub(crate) died_at_ms: i64,
+}
+
+/// The original record of a dead letter.
+pub(crate) struct Original {
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    /// JSON.
+    pub(crate) headers: String,
+}
+
+/// Which executions: ids in `[from, below)`.
+pub(crate) struct Range<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) graph: Option<&'a str>,
+    pub(crate) from: &'a str,
+    pub(crate) below: &'a str,
+}
+
+/// Which dead letters: those before this time and id.
+pub(crate) struct LetterRange<'a> {
+    pub(crate) tenant: &'a str,
+    pub(crate) graph: Option<&'a str>,
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) before: (i64, &'a str),
+}
+
+impl History {
+    /// Within a Tokio runtime. The file is opened when it is first read, so it may come to be later.
+    pub fn open(path: &Path) -> Self {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .create_if_missing(false)
+            .busy_timeout(BUSY_TIMEOUT)
+            .log_statements(tracing::log::LevelFilter::Off)
+            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .min_connections(0)
+            .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .connect_lazy_with(options);
+        Self { pool, place: path.display().to_string() }
+    }
+
+    /// Can it be read?
+    pub async fn check(&self) -> Result<()> {
+        let read = sqlx::query("select 1 from weir_executions limit 1").fetch_optional(&self.pool).await;
+        read.map(drop).map_err(|error| self.error(&error))
+    }
+
+    /// The last ids of the range, the latest first.
+    pub(crate) async fn ids(&self, range: &Range<'_>, limit: u32) -> Result<Vec<String>> {
+        // Two statements, so that each has its index.
+        let rows = match range.graph {
+            Some(graph) => {
+                let select = sqlx::query(
+                    "select distinct execution from weir_executions
+                     where tenant = $1 and graph = $2 and execution >= $3 and execution < $4 order by execution desc limit $5",
+                );
+                select.bind(range.tenant).bind(graph).bind(range.from).bind(range.below).bind(limit).fetch_all(&self.pool).await
+            }
+            None => {
+                let select = sqlx::query(
+                    "select distinct execution from weir_executions
+                     where tenant = $1 and execution >= $2 and execution < $3 order by execution desc limit $4",
+                );
+                select.bind(range.tenant).bind(range.from).bind(range.below).bind(limit).fetch_all(&self.pool).await
+            }
+        };
+        self.rows(rows, |row| row.try_get(0))
+    }
+
+    /// All that has been reported of these executions, the latest execution first.
+    pub(crate) async fn segments(&self, tenant: &str, ids: &[String]) -> Result<Vec<Segment>> {
+        let ids = serde_json::to_string(ids).expect("texts are always JSON");
+        let select = sqlx::query(
+            r#"select execution, segment, graph, version, "trigger", trigger_id, status, failed_step, failure, reason, attempt,
+                      started, logs, logs_dropped, origin, triggered_at_us, finished_at_ms
+               from weir_executions where tenant = $1 and execution in (select value from json_each($2))
+               order by execution desc, segment"#,
+        );
+        let rows = select.bind(tenant).bind(ids).fetch_all(&self.pool).await;
+        self.rows(rows, segment)
+    }
+
+    /// What came out of an execution: at most [`OUTPUTS_MAX`], and whether there is more.
+    pub(crate) async fn outputs(&self, tenant: &str, execution: &str) -> Result<(Vec<Output>, bool)> {
+        let select = sqlx::query(
+            "select segment, number, step, port, sinks, key, content_type, headers, data, bytes, place from (
+                select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data,
+                       sum(length(cast(data as blob))) over (order by segment, number) as bytes,
+                       row_number() over (order by segment, number) as place
+                from weir_outputs where execution = $1 and tenant = $2)
+             where bytes <= $3 or place = 1 order by segment, number limit $4",
+        );
+        let select = select.bind(execution).bind(tenant).bind(OUTPUT_BYTES_MAX).bind(OUTPUTS_MAX as i64);
+        let outputs = self.rows(select.fetch_all(&self.pool).await, output)?;
+        let count = sqlx::query("select count(*) from weir_outputs where execution = $1 and tenant = $2");
+        let rows = count.bind(execution).bind(tenant).fetch_all(&self.pool).await;
+        let total: i64 = self.rows(rows, |row| row.try_get::<i64, _>(0))?.into_iter().sum();
+        let more = total > outputs.len() as i64;
+        Ok((outputs, more))
+    }
+
+    /// The last dead letters, the latest first.
+    pub(crate) async fn dead_letters(&self, range: &LetterRange<'_>, limit: u32) -> Result<Vec<DeadLetter>> {
+        let select = sqlx::query(
+            r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms
+               from weir_dead_letters
+               where tenant = $1 and ($2 is null or graph = $2) and ($3 is null or kind = $3) and (died_at_ms, id) < ($4, $5)
+               order by died_at_ms desc, id desc limit $6"#,
+        );
+        let select = select.bind(range.tenant).bind(range.graph).bind(range.kind).bind(range.before.0).bind(range.before.1);
+        self.rows(select.bind(limit).fetch_all(&self.pool).await, dead_letter)
+    }
+
+    /// One dead letter with the original record.
+    pub(crate) async fn dead_letter(&self, tenant: &str, id: &str) -> Result<Option<(DeadLetter, Original)>> {
+        let select = sqlx::query(
+            r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms,
+                      cast(key as blob) as key, cast(value as blob) as value, headers
+               from weir_dead_letters where tenant = $1 and id = $2"#,
+        );
+        let rows = select.bind(tenant).bind(id).fetch_all(&self.pool).await;
+        Ok(self.rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))?.pop())
+    }
+
+    fn rows<T>(&self, rows: sqlx::Result<Vec<SqliteRow>>, read: impl Fn(&SqliteRow) -> sqlx::Result<T>) -> Result<Vec<T>> {
+        let rows = rows.map_err(|error| self.error(&error))?;
+        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &sqlx::Error) -> HistoryError {
+        let (place, reason) = (self.place.clone(), error.to_string());
+        match error {
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => HistoryError::Damaged { place, reason },
+            _ => HistoryError::Unavailable { place, reason },
+        }
+    }
+}
+
+fn segment(row: &SqliteRow) -> sqlx::Result<Segment> {
+    let started: String = row.try_get("started")?;
+    Ok(Segment {
+        execution: row.try_get("execution")?,
+        segment: row.try_get("segment")?,
+        graph: row.try_get("graph")?,
+        version: row.try_get("version")?,
+        trigger: row.try_get("trigger")?,
+        trigger_id: row.try_get("trigger_id")?,
+        failed: row.try_get::<String, _>("status")? != "succeeded",
+        failed_step: row.try_get("failed_step")?,
+        failure: row.try_get("failure")?,
+        reason: row.try_get("reason")?,
+        attempt: row.try_get("attempt")?,
+        started: serde_json::from_str(&started).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        logs: row.try_get("logs")?,
+        logs_dropped: row.try_get("logs_dropped")?,
+        origin: row.try_get("origin")?,
+        triggered_at_us: row.try_get("triggered_at_us")?,
+        finished_at_ms: row.try_get("finished_at_ms")?,
+    })
+}
+
+fn output(row: &SqliteRow) -> sqlx::Result<Output> {
+    Ok(Output {
+        segment: row.try_get("segment")?,
+        number: row.try_get("number")?,
+        step: row.try_get("step")?,
+        port: row.try_get("port")?,
+        sinks: row.try_get("sinks")?,
+        key: row.try_get("key")?,
+        content_type: row.try_get("content_type")?,
+        headers: row.try_get("headers")?,
+        data: row.try_get("data")?,
+    })
+}
+
+fn original(row: &SqliteRow) -> sqlx::Result<Original> {
+    Ok(Original { key: row.try_get("key")?, value: row.try_get("value")?, headers: row.try_get("headers")? })
+}
+
+fn dead_letter(row: &SqliteRow) -> sqlx::Result<DeadLetter> {
+    Ok(DeadLetter {
+        id: row.try_get("id")?,
+        graph: row.try_get("graph")?,
+        version: row.try_get("version")?,
+        execution: row.try_get("execution")?,
+        step: row.try_get("step")?,
+        kind: row.try_get("kind")?,
+        reason: row.try_get("reason")?,
+        attempt: row.try_get("attempt")?,
+        topic: row.try_get("topic")?,
+        partition: row.try_get("partition")?,
+        offset: row.try_get("offset")?,
+        died_at_ms: row.try_get("died_at_ms")?,
+    })
+}

@@ -1,0 +1,23 @@
+//! The control plane: graphs and modules come in and are proven again, executions and dead letters are shown, and the
+//! changes of graphs are copied to `weir.graphs`.
+//!
+//! Invariants: nothing becomes active that was not proven here, whatever a client claims; the history database is only
+//! read; every list is bounded. This crate does not run graphs and does not write history: the processor and the sink do.
+
+mod activations;
+mod apply;
+mod auth;
+mod clock;
+mod dead_letters;
+mod executions;
+mod graphs;
+mod history;
+mod modules;
+mod problem;
+mod router;
+mod show;
+
+pub use activations::{Activations, SHARD};
+pub use apply::unsupported;
+pub use history::{History, HistoryError};
+pub use router::{ControlState, Readiness, router};

@@ -1,0 +1,89 @@
+//! The routes, and what they share.
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router, middleware};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use store::Store;
+
+use crate::problem::Problem;
+use crate::{Activations, History, auth, dead_letters, executions, graphs, modules};
+
+/// Until accounts exist there is the one tenant.
+pub(crate) const TENANT: &str = "default";
+/// The largest graph, definition and source together.
+const GRAPH_BYTES_MAX: usize = 4 << 20;
+
+/// Says whether a dependency can do its work; an error is a text for an operator.
+pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What the routes work with. Cheap to clone.
+#[derive(Clone)]
+pub struct ControlState {
+    pub store: Store,
+    pub history: History,
+    /// Told of each change; `None`: somebody else's process copies the changes.
+    pub activations: Option<Arc<Activations>>,
+    /// Asked for on `/api` where there is one.
+    pub api_key: Option<Arc<str>>,
+    /// Further dependencies that `/readyz` reports, by name.
+    pub readiness: Vec<(&'static str, Readiness)>,
+}
+
+/// `/api/v1/{graphs,modules,executions,dead-letters}`, `/healthz`, `/readyz`.
+///
+/// Other crates' routes can be merged with it; to put them behind the same key, see [`ControlState::guard`].
+pub fn router(state: ControlState) -> Router {
+    let api = Router::new()
+        .route("/api/v1/graphs", get(graphs::list).post(graphs::apply).layer(DefaultBodyLimit::max(GRAPH_BYTES_MAX)))
+        .route("/api/v1/graphs/{name}", get(graphs::get))
+        .route("/api/v1/modules", get(modules::list))
+        .route("/api/v1/modules/missing", post(modules::missing))
+        .route("/api/v1/modules/{digest}", put(modules::put).layer(DefaultBodyLimit::max(modules::MODULE_BYTES_MAX)))
+        .route("/api/v1/executions", get(executions::list))
+        .route("/api/v1/executions/{id}", get(executions::get))
+        .route("/api/v1/dead-letters", get(dead_letters::list))
+        .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
+        .with_state(state.clone());
+    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(state.clone());
+    state.guard(api).merge(open)
+}
+
+impl ControlState {
+    /// Puts routes behind the API key, if there is one.
+    pub fn guard(&self, routes: Router) -> Router {
+        routes.route_layer(middleware::from_fn_with_state(self.clone(), auth::check))
+    }
+}
+
+async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// 200 when every dependency can do its work, else 503; either way each of them by name.
+async fn readyz(State(state): State<ControlState>) -> Response {
+    let mut checks: Vec<(&str, Result<(), String>)> = vec![
+        ("store", state.store.changes_after(i64::MAX, 1).await.map(drop).map_err(|error| error.to_string())),
+        ("history", state.history.check().await.map_err(|error| error.to_string())),
+    ];
+    if let Some(activations) = &state.activations {
+        checks.push(("activations", activations.check()));
+    }
+    checks.extend(state.readiness.iter().map(|(name, check)| (*name, check())));
+    let ready = checks.iter().all(|(_, result)| result.is_ok());
+    let dependencies: Map<String, Value> = checks
+        .into_iter()
+        .map(|(name, result)| (name.to_owned(), result.map_or_else(|reason| json!({"ready": false, "reason": reason}), |()| json!({"ready": true}))))
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "dependencies": dependencies}))).into_response()
+}
+
+/// A query string that cannot be read, in our words.
+pub(crate) fn query_problem(rejection: &axum::extract::rejection::QueryRejection) -> Problem {
+    Problem::bad_request(rejection.body_text())
+}

@@ -1,0 +1,119 @@
+//! How stored bytes and pages look in an answer. Pure.
+
+use std::str;
+
+use schemas::Event;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::problem::{Problem, Result};
+
+const LIMIT: u32 = 50;
+const LIMIT_MAX: u32 = 1_000;
+
+/// The part of a list that is asked for.
+#[derive(Deserialize, Debug, Default)]
+pub(crate) struct Page {
+    limit: Option<u32>,
+    /// Where the page before ended: its `next`.
+    #[serde(alias = "after")]
+    pub(crate) cursor: Option<String>,
+}
+
+impl Page {
+    pub(crate) fn limit(&self) -> Result<u32> {
+        limit(self.limit)
+    }
+}
+
+/// How many items an answer may have.
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32> {
+    match asked {
+        None => Ok(LIMIT),
+        Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        Some(limit) => Err(Problem::bad_request(format!("limit={limit} is outside 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// A payload as a person or program can read it; `encoding` says which it is.
+#[derive(Serialize, Debug)]
+pub(crate) struct Shown {
+    encoding: &'static str,
+    data: Form,
+}
+
+#[derive(Serialize, Debug)]
+#[serde(untagged)]
+enum Form {
+    /// As it was written, down to the digits of its numbers.
+    Json(Box<RawValue>),
+    Text(String),
+}
+
+/// JSON where the type says so and it is; else text where it is UTF-8; else base16.
+pub(crate) fn data(content_type: &str, bytes: &[u8]) -> Shown {
+    match str::from_utf8(bytes) {
+        Ok(text) if is_json(content_type) => match serde_json::from_str::<Box<RawValue>>(text) {
+            Ok(json) => Shown { encoding: "json", data: Form::Json(json) },
+            Err(_) => Shown { encoding: "text", data: Form::Text(text.to_owned()) },
+        },
+        Ok(text) => Shown { encoding: "text", data: Form::Text(text.to_owned()) },
+        Err(_) => Shown { encoding: "base16", data: Form::Text(hex::encode(bytes)) },
+    }
+}
+
+/// A key or a header: text, or `{"base16": …}`.
+pub(crate) fn short(bytes: &[u8]) -> Value {
+    str::from_utf8(bytes).map_or_else(|_| json!({ "base16": hex::encode(bytes) }), Value::from)
+}
+
+/// What a record held.
+#[derive(Serialize, Debug)]
+pub(crate) struct ShownEvent {
+    key: Option<Value>,
+    content_type: String,
+    headers: Vec<(String, Value)>,
+    #[serde(flatten)]
+    data: Shown,
+}
+
+pub(crate) fn event(event: &Event) -> ShownEvent {
+    ShownEvent {
+        key: event.key.as_deref().map(short),
+        content_type: event.content_type.clone(),
+        headers: event.headers.iter().map(|(name, value)| (name.clone(), short(value))).collect(),
+        data: data(&event.content_type, &event.data),
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads() {
+        for (content_type, bytes, shown) in [
+            ("application/json", &b"{\"n\": 1.50}"[..], r#"{"encoding":"json","data":{"n": 1.50}}"#),
+            ("application/json; charset=utf-8", b"7", r#"{"encoding":"json","data":7}"#),
+            ("application/vnd.x+JSON", b"[]", r#"{"encoding":"json","data":[]}"#),
+            ("application/json", b"{broken", r#"{"encoding":"text","data":"{broken"}"#),
+            ("text/plain", b"1", r#"{"encoding":"text","data":"1"}"#),
+            ("text/plain", b"\xff\x00", r#"{"encoding":"base16","data":"ff00"}"#),
+            ("application/json", b"", r#"{"encoding":"text","data":""}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&data(content_type, bytes)).expect("JSON"), shown);
+        }
+    }
+
+    #[test]
+    fn limits() {
+        assert_eq!(limit(None).ok(), Some(LIMIT));
+        assert!(limit(Some(0)).is_err() && limit(Some(LIMIT_MAX + 1)).is_err() && limit(Some(1)).is_ok());
+    }
+}
