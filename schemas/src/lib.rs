@@ -1,6 +1,7 @@
 //! What a record is: the Avro records that travel on Weir's topics, the graph definition and its proof, execution ids,
 //! and the inspection of a step module. No I/O, no clock, no randomness.
 
+pub mod activation;
 pub mod event;
 pub mod graph;
 pub mod id;
