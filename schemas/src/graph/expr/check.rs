@@ -121,8 +121,9 @@ fn syntax(text: &str, errors: &cel::ParseErrors) -> ExprError {
     let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let in_line = text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len() - start, |(at, _)| at);
     let message = first.msg.trim_start_matches("Syntax error: ").trim().replace('\n', " ");
+    let message = message.split(" expecting {").next().unwrap_or_default();
     let message: String = message.chars().take(200).collect();
-    ExprError::Invalid { message: format!("not an expression: {message}"), offset: start + in_line, len: 1 }
+    ExprError::Invalid { message: format!("not an expression: {message}; CEL is expected, such as event.data.total > 1000"), offset: start + in_line, len: 1 }
 }
 
 /// A loop that the walk is inside of.
@@ -316,7 +317,12 @@ impl<'s> Check<'s> {
     fn refusal(&self, at: &IdedExpr, message: impl Into<String>) -> ExprError {
         let (start, stop) = self.source.offset_for(at.id).unwrap_or((0, 0));
         let byte = |chars: u32| self.text.char_indices().nth(chars as usize).map_or(self.text.len(), |(at, _)| at);
-        let (offset, end) = (byte(start), byte(stop.saturating_add(1)));
+        let (mut offset, end) = (byte(start), byte(stop.saturating_add(1)));
+        // A path is known by its last dot; shown from its beginning.
+        if let Some(path) = path_of(at) {
+            let before = self.text[..offset].rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
+            offset = if path.indexed { offset } else { before.map_or(0, |at| at + 1) };
+        }
         ExprError::Invalid { message: message.into(), offset, len: end.saturating_sub(offset).max(1) }
     }
 }
