@@ -3,10 +3,14 @@
 
 pub mod github;
 pub mod guests;
+pub mod services;
 
 use std::path::{Path, PathBuf};
 
 /// The root of the checkout that this was built from.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace's root")
+        .to_path_buf()
 }

@@ -23,6 +23,9 @@ enum Task {
         /// Only these
         names: Vec<String>,
     },
+    /// Start and stop the servers that tests need
+    #[command(subcommand)]
+    Services(xtask::services::Task),
 }
 
 fn main() -> ExitCode {
@@ -37,19 +40,36 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<ExitCode> {
     match task {
+        Task::Services(task) => {
+            xtask::services::run(&task)?.iter().for_each(say);
+            Ok(ExitCode::SUCCESS)
+        }
         Task::Guests { check, names } => {
             let root = xtask::root();
-            let lines = if check { guests::check(&root, &names)? } else { guests::write(&root, &names)? };
+            let lines = if check {
+                guests::check(&root, &names)?
+            } else {
+                guests::write(&root, &names)?
+            };
             for line in &lines {
                 say(line);
             }
-            let drifted = lines.iter().any(|line| matches!(line.outcome, Outcome::Drifted(_)));
-            Ok(if drifted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+            let drifted = lines
+                .iter()
+                .any(|line| matches!(line.outcome, Outcome::Drifted(_)));
+            Ok(if drifted {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            })
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the one place where results go to stdout")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the one place where results go to stdout"
+)]
 fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }
