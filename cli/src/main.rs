@@ -4,6 +4,7 @@
 mod args;
 mod client;
 mod commands;
+mod dev;
 mod exit;
 mod output;
 
@@ -11,10 +12,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    let hooks = commands::Hooks {
-        dev: |_args, _global| Err(exit::Failure::failed("weir dev is not wired yet").into()),
-        ephemeral: |_file| Err(exit::Failure::failed("weir run FILE is not wired yet").into()),
-    };
+    let hooks = commands::Hooks { dev: dev::dev, ephemeral: dev::ephemeral };
     commands::run(args::Cli::parse(), &hooks)
 }

@@ -9,6 +9,9 @@ mod result;
 mod trigger;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use dead_letter::DeadLetter;
 pub use hop::{EdgeEvent, Hop, SCHEMA as HOP_SCHEMA};
 pub use result::{Failure, FailureKind, LogLine, Output, SCHEMA as RESULT_SCHEMA, SegmentResult};

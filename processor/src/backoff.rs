@@ -1,0 +1,37 @@
+//! How long a retry waits. Pure and without jitter: the same record waits the same on every run.
+
+use std::time::Duration;
+
+use schemas::graph::{Backoff, Retry};
+
+/// The first wait where the step names none.
+const BASE: Duration = Duration::from_millis(100);
+/// A retry in place holds up its key: longer waits belong to `order: release`.
+const MAX: Duration = Duration::from_secs(5);
+
+/// `attempt`: the try that has just failed, 1 for the first. `asked_ms`: what the step asked for.
+pub fn delay(retry: &Retry, attempt: u32, asked_ms: Option<u64>) -> Duration {
+    if let Some(ms) = asked_ms {
+        return Duration::from_millis(ms).min(MAX);
+    }
+    match retry.backoff {
+        Backoff::Constant => BASE,
+        Backoff::Exponential => BASE.saturating_mul(1 << (attempt - 1).min(10)).min(MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::graph::RetryOrder;
+
+    #[test]
+    fn doubles_up_to_its_bound_and_does_what_the_step_asks() {
+        let retry = |backoff| Retry { attempts: 9, backoff, order: RetryOrder::Keep };
+        let exponential = |attempt| delay(&retry(Backoff::Exponential), attempt, None).as_millis();
+        assert_eq!([exponential(1), exponential(2), exponential(3), exponential(40)], [100, 200, 400, 5_000]);
+        assert_eq!(delay(&retry(Backoff::Constant), 3, None), BASE);
+        assert_eq!(delay(&retry(Backoff::Constant), 3, Some(7)), Duration::from_millis(7));
+        assert_eq!(delay(&retry(Backoff::Constant), 3, Some(u64::MAX)), MAX);
+    }
+}

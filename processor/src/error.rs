@@ -1,0 +1,28 @@
+//! What can go wrong in the processor itself. A failing step is not among it: that is a record.
+
+use store::StoreError;
+use topics::LogError;
+
+use crate::wasm::EngineError;
+
+/// Our own trouble: nothing of the batch is committed, and it runs again.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessorError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("the store did not answer: {0}")]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The store holds a version that this program cannot prove.
+    #[error("graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?")]
+    Version { version: String, reason: String },
+    #[error("module {digest} is not in the store; push it again with `weir apply`")]
+    Module { digest: String },
+    #[error("no instance is free for step \"{step}\"; raise the engine's instances or lower the lanes' workers")]
+    Busy { step: String },
+    #[error("a worker thread of lane {lane} ended unexpectedly")]
+    Worker { lane: usize },
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+}

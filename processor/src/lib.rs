@@ -1,0 +1,22 @@
+//! Topic → topic: runs the graphs' steps on committed triggers and hops, and commits what they came to together with the
+//! consumed offsets.
+//!
+//! `run.rs` is the pure kernel; `execute.rs` drives it for one record with the WASM engine; `lane.rs` is the only commit of
+//! outputs with offsets; `definitions.rs` holds the graphs in use. It knows no HTTP, no database sink and no schedule.
+
+mod backoff;
+mod config;
+mod definitions;
+mod error;
+mod execute;
+mod follow;
+mod lane;
+mod processor;
+pub mod run;
+pub mod wasm;
+mod workers;
+
+pub use config::ProcessorConfig;
+pub use definitions::{Definitions, Loaded};
+pub use error::ProcessorError;
+pub use processor::Processor;

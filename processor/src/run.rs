@@ -1,0 +1,377 @@
+//! The kernel: what one segment of a graph does with one event. Pure: no I/O, no clock, no randomness, no async.
+//!
+//! Steps stand in topological order, so walking them once settles every branch before whatever joins it: a step is
+//! reached when all that could feed it has run. Whoever drives a `Run` asks `next`, makes the call, tells `settle`, until
+//! `next` gives `None`. The same input and the same answers give the same bytes.
+//!
+//! Invariant: nothing of a failed segment leaves it; `finish` gives outputs and hops only when no step has failed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemas::graph::{Graph, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex};
+use schemas::records::{Failure, FailureKind, LogLine, Output, Payload};
+use schemas::{Event, ExecutionId};
+use sha2::{Digest, Sha256};
+
+use crate::backoff;
+use crate::wasm::{Broken, Level, Log, Outcome, StepOutput};
+
+/// Bounds of one segment. A bound reached is a failure of the execution, never of the lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub calls_max: u32,
+    /// Data of all events that wait inside the segment at once, and of all its outputs.
+    pub bytes_max: usize,
+    pub outputs_max: usize,
+    pub logs_max: usize,
+    pub logs_bytes_max: usize,
+    /// A longer reason is cut: it travels in headers and rows.
+    pub reason_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { calls_max: 10_000, bytes_max: 64 << 20, outputs_max: 10_000, logs_max: 1_000, logs_bytes_max: 64 << 10, reason_bytes_max: 4 << 10 }
+    }
+}
+
+/// Where a segment starts.
+#[derive(Debug)]
+pub enum Entry {
+    Trigger(TriggerIndex, Event),
+    /// At a step that the graph marks with `hop`, with the events that travelled.
+    Hop(StepIndex, Vec<(String, Event)>),
+}
+
+/// One call to make.
+#[derive(Debug)]
+pub struct Call<'r> {
+    pub step: &'r Step,
+    /// Which of `Graph::steps` it is.
+    pub index: StepIndex,
+    pub attempt: u32,
+    /// How long to wait before the call: the backoff of a retry.
+    pub after: Duration,
+    /// Never empty. The edge's name, the event.
+    pub input: &'r [(String, Event)],
+}
+
+/// A segment to start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Started {
+    pub segment: [u8; 16],
+    pub step: StepIndex,
+    /// `None`: the execution id stands in for it.
+    pub key: Option<Bytes>,
+    pub events: Vec<(String, Event)>,
+}
+
+/// What a segment came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    pub failure: Option<Failure>,
+    /// For database sinks, and those that nothing takes.
+    pub outputs: Vec<Output>,
+    /// For topic sinks: index into `Graph::sinks`, the event.
+    pub topic_outputs: Vec<(usize, Event)>,
+    pub started: Vec<Started>,
+    pub logs: Vec<LogLine>,
+    pub logs_dropped: u32,
+}
+
+struct InFlight {
+    step: StepIndex,
+    attempt: u32,
+    after: Duration,
+    input: Vec<(String, Event)>,
+}
+
+/// One segment on its way.
+pub struct Run<'g> {
+    graph: &'g Graph,
+    bounds: Bounds,
+    segment: [u8; 16],
+    /// The step that this segment was started at: its input has hopped already.
+    entered: Option<StepIndex>,
+    /// Events that wait for each step, in the order they arrived.
+    waiting: Vec<VecDeque<(String, Event)>>,
+    /// The step being walked.
+    at: StepIndex,
+    in_flight: Option<InFlight>,
+    calls: u32,
+    bytes: usize,
+    logs_bytes: usize,
+    done: Finished,
+}
+
+impl<'g> Run<'g> {
+    /// `segment`: this segment's id; the execution's id for the first one.
+    pub fn new(graph: &'g Graph, segment: [u8; 16], entry: Entry, bounds: Bounds) -> Self {
+        let mut run = Self {
+            graph,
+            bounds,
+            segment,
+            entered: None,
+            waiting: vec![VecDeque::new(); graph.steps.len()],
+            at: 0,
+            in_flight: None,
+            calls: 0,
+            bytes: 0,
+            logs_bytes: 0,
+            done: Finished::default(),
+        };
+        match entry {
+            Entry::Trigger(index, event) => {
+                let trigger = &graph.triggers[index];
+                for edge in &trigger.edges {
+                    run.hand(edge.to, &edge.name, event.clone());
+                }
+                run.output(&trigger.name, "out", &trigger.sinks, trigger.edges.is_empty(), event);
+            }
+            Entry::Hop(step, events) => {
+                run.entered = Some(step);
+                run.at = step;
+                run.bytes = size(&events);
+                run.waiting[step] = events.into();
+            }
+        }
+        run
+    }
+
+    /// The next call; `None` when the segment is settled. Asking again before `settle` gives the same call.
+    pub fn next(&mut self) -> Option<Call<'_>> {
+        while self.in_flight.is_none() {
+            if self.done.failure.is_some() || self.at >= self.graph.steps.len() {
+                return None;
+            }
+            self.advance();
+        }
+        let flight = self.in_flight.as_ref()?;
+        Some(Call {
+            step: &self.graph.steps[flight.step],
+            index: flight.step,
+            attempt: flight.attempt,
+            after: flight.after,
+            input: &flight.input,
+        })
+    }
+
+    /// Takes one input off the step being walked, or goes on to the next step.
+    fn advance(&mut self) {
+        let index = self.at;
+        let step = &self.graph.steps[index];
+        if self.waiting[index].is_empty() {
+            self.at += 1;
+            return;
+        }
+        let input: Vec<(String, Event)> =
+            if step.join { self.waiting[index].drain(..).collect() } else { self.waiting[index].pop_front().into_iter().collect() };
+        self.bytes -= size(&input);
+        // A hop's condition was asked before it travelled.
+        if self.entered == Some(index) {
+            return self.call(index, input);
+        }
+        match admitted(step, input) {
+            Err(reason) => self.fail(Some(index), FailureKind::Expression, reason, 1),
+            Ok(input) if input.is_empty() => {}
+            Ok(input) if step.hop.is_some() => self.hop(index, input),
+            Ok(input) => self.call(index, input),
+        }
+    }
+
+    fn call(&mut self, step: StepIndex, input: Vec<(String, Event)>) {
+        if self.calls >= self.bounds.calls_max {
+            let reason = format!("the execution needs more than {} calls in one segment", self.bounds.calls_max);
+            return self.fail(Some(step), FailureKind::TooManyCalls, reason, 1);
+        }
+        self.calls += 1;
+        self.in_flight = Some(InFlight { step, attempt: 1, after: Duration::ZERO, input });
+    }
+
+    fn hop(&mut self, index: StepIndex, events: Vec<(String, Event)>) {
+        let step = &self.graph.steps[index];
+        let Some(expression) = &step.hop else { return };
+        let (edge, first) = &events[0];
+        match expression.eval_key(&Scope::new(first, edge)) {
+            Err(e) => self.fail(Some(index), FailureKind::Expression, format!("`hop`: {e}"), 1),
+            Ok(key) => {
+                let segment = segment_id(&self.segment, &step.name, self.done.started.len());
+                self.done.started.push(Started { segment, step: index, key, events });
+            }
+        }
+    }
+
+    /// What the call that `next` gave came to.
+    pub fn settle(&mut self, outcome: Outcome, logs: Vec<Log>, logs_dropped: u32) {
+        let Some(mut flight) = self.in_flight.take() else { return };
+        let step = &self.graph.steps[flight.step];
+        self.done.logs_dropped += logs_dropped;
+        for log in logs {
+            if self.done.logs.len() < self.bounds.logs_max && self.logs_bytes + log.message.len() <= self.bounds.logs_bytes_max {
+                self.logs_bytes += log.message.len();
+                self.done.logs.push(LogLine { step: step.name.clone(), level: level_word(log.level).to_owned(), message: log.message });
+            } else {
+                self.done.logs_dropped += 1;
+            }
+        }
+        let (kind, reason) = match outcome {
+            Outcome::Outputs(outputs) => return self.route(flight, outputs),
+            Outcome::Retry { delay_ms, reason } => {
+                if flight.attempt < step.retry.attempts {
+                    flight.after = backoff::delay(&step.retry, flight.attempt, delay_ms);
+                    flight.attempt += 1;
+                    self.in_flight = Some(flight);
+                    return;
+                }
+                (FailureKind::Retries, reason)
+            }
+            Outcome::Reject(reason) => (FailureKind::Rejected, reason),
+            Outcome::Fatal(reason) => (FailureKind::Fatal, reason),
+            Outcome::Broken(broken, reason) => (kind_of(broken), reason),
+        };
+        // `fatal` is about the graph, not about this event: it is never passed over.
+        if step.on_error == StepOnError::Continue && kind != FailureKind::Fatal {
+            return;
+        }
+        self.fail(Some(flight.step), kind, reason, flight.attempt);
+    }
+
+    fn route(&mut self, flight: InFlight, outputs: Vec<StepOutput>) {
+        let graph = self.graph;
+        let step = &graph.steps[flight.step];
+        let (_, first) = &flight.input[0];
+        for output in outputs {
+            let Some(port) = step.ports.iter().find(|port| port.name == output.port) else {
+                let known: Vec<&str> = step.ports.iter().map(|p| p.name.as_str()).collect();
+                let reason = format!(
+                    "the step emitted on port \"{}\", which the graph does not name; its ports are: {}; add it to `ports` or emit on one of them",
+                    output.port,
+                    known.join(", ")
+                );
+                return self.fail(Some(flight.step), FailureKind::Protocol, reason, flight.attempt);
+            };
+            let event = Event {
+                key: output.key.or_else(|| first.key.clone()),
+                content_type: output.content_type.unwrap_or_else(|| first.content_type.clone()),
+                headers: output.headers,
+                data: output.data,
+            };
+            for edge in &port.edges {
+                self.hand(edge.to, &edge.name, event.clone());
+            }
+            self.output(&step.name, &port.name, &port.sinks, port.edges.is_empty(), event);
+            if self.done.failure.is_some() {
+                return;
+            }
+        }
+    }
+
+    fn hand(&mut self, to: StepIndex, edge: &str, event: Event) {
+        self.bytes += event.data.len();
+        self.waiting[to].push_back((edge.to_owned(), event));
+        if self.bytes > self.bounds.bytes_max {
+            let reason = format!("the events inside one execution come to more than {} MiB", self.bounds.bytes_max >> 20);
+            self.fail(Some(to), FailureKind::OutputTooLarge, reason, 1);
+        }
+    }
+
+    /// `untaken`: no edge takes it; with no sink either it is an output of the execution.
+    fn output(&mut self, step: &str, port: &str, sinks: &[usize], untaken: bool, event: Event) {
+        let mut databases = Vec::new();
+        for &sink in sinks {
+            match self.graph.sinks[sink].kind {
+                SinkKind::Topic { .. } => self.done.topic_outputs.push((sink, event.clone())),
+                SinkKind::Postgres { .. } | SinkKind::Scylla { .. } => databases.push(self.graph.sinks[sink].name.clone()),
+            }
+        }
+        if databases.is_empty() && !(untaken && sinks.is_empty()) {
+            return;
+        }
+        if self.done.outputs.len() >= self.bounds.outputs_max {
+            let reason = format!("the execution has more than {} outputs in one segment", self.bounds.outputs_max);
+            return self.fail(None, FailureKind::OutputTooLarge, reason, 1);
+        }
+        self.done.outputs.push(Output {
+            step: step.to_owned(),
+            port: port.to_owned(),
+            number: self.done.outputs.len() as u32,
+            sinks: databases,
+            key: event.key,
+            content_type: event.content_type,
+            headers: event.headers,
+            data: Payload::Inline(event.data),
+        });
+    }
+
+    fn fail(&mut self, step: Option<StepIndex>, kind: FailureKind, mut reason: String, attempt: u32) {
+        if reason.len() > self.bounds.reason_bytes_max {
+            reason.truncate(reason.floor_char_boundary(self.bounds.reason_bytes_max));
+            reason.push('…');
+        }
+        let step = step.map(|index| self.graph.steps[index].name.clone());
+        self.done.failure.get_or_insert(Failure { step, kind, reason, attempt });
+    }
+
+    /// Everything that leaves the segment. Of a failed one only the failure and the logs.
+    pub fn finish(self) -> Finished {
+        let done = self.done;
+        if done.failure.is_none() {
+            return done;
+        }
+        Finished { failure: done.failure, logs: done.logs, logs_dropped: done.logs_dropped, ..Finished::default() }
+    }
+}
+
+/// The events that the step's `when` lets in.
+fn admitted(step: &Step, input: Vec<(String, Event)>) -> Result<Vec<(String, Event)>, String> {
+    let Some(when) = &step.when else { return Ok(input) };
+    let mut kept = Vec::with_capacity(input.len());
+    for (edge, event) in input {
+        if when.eval_bool(&Scope::new(&event, &edge)).map_err(|e| format!("`when`: {e}"))? {
+            kept.push((edge, event));
+        }
+    }
+    Ok(kept)
+}
+
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::Debug => "debug",
+        Level::Info => "info",
+        Level::Warn => "warn",
+        Level::Error => "error",
+    }
+}
+
+fn size(events: &[(String, Event)]) -> usize {
+    events.iter().map(|(_, event)| event.data.len()).sum()
+}
+
+fn kind_of(broken: Broken) -> FailureKind {
+    match broken {
+        Broken::Trap | Broken::StackOverflow => FailureKind::Trap,
+        Broken::Timeout => FailureKind::Timeout,
+        Broken::OutOfMemory => FailureKind::OutOfMemory,
+        Broken::OutputTooLarge => FailureKind::OutputTooLarge,
+        // HostBusy is the host's trouble and never reaches the kernel: the lane aborts and runs again.
+        Broken::Protocol | Broken::HostBusy => FailureKind::Protocol,
+    }
+}
+
+/// A segment's id: 48 bits of the execution's time, then sha256 of (its parent, the step, its place among its siblings).
+fn segment_id(parent: &[u8; 16], step: &str, number: usize) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update(parent);
+    hash.update((step.len() as u64).to_be_bytes());
+    hash.update(step.as_bytes());
+    hash.update((number as u64).to_be_bytes());
+    let digest = hash.finalize();
+    let mut id = *parent;
+    id[6..].copy_from_slice(&digest[..10]);
+    id[6] = (id[6] & 0x0f) | 0x80;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    ExecutionId(id).0
+}
+

@@ -1,0 +1,63 @@
+//! What one write lands: rows decoded from records, and how far each partition comes with them.
+
+use schemas::records::{DeadLetter, SegmentResult};
+use topics::catalog::{DEAD_LETTERS, RESULTS};
+use topics::{Fetched, Partition};
+
+/// One record, decoded.
+pub(crate) enum Row {
+    Result(Box<SegmentResult>),
+    DeadLetter(Box<DeadLetter>),
+    /// Bytes that are no record of ours: they land among the dead letters, with the reason.
+    Unreadable(String),
+}
+
+pub(crate) struct Landing {
+    pub(crate) row: Row,
+    /// What it was decoded from.
+    pub(crate) from: Fetched,
+}
+
+/// From `first` (inclusive) to `next` (exclusive).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) partition: Partition,
+    pub(crate) first: i64,
+    pub(crate) next: i64,
+}
+
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub(crate) landings: Vec<Landing>,
+    pub(crate) progress: Vec<Progress>,
+}
+
+impl Batch {
+    /// Records come in offset order within each partition.
+    pub(crate) fn push(&mut self, from: Fetched) {
+        match self.progress.iter_mut().find(|p| p.partition == from.partition) {
+            Some(progress) => progress.next = from.offset + 1,
+            None => self.progress.push(Progress {
+                partition: from.partition.clone(),
+                first: from.offset,
+                next: from.offset + 1,
+            }),
+        }
+        self.landings.push(Landing { row: decode(&from), from });
+    }
+}
+
+fn decode(from: &Fetched) -> Row {
+    let value = from.record.value.clone().unwrap_or_default();
+    match &*from.partition.topic {
+        RESULTS => match SegmentResult::decode(&value) {
+            Ok(result) => Row::Result(Box::new(result)),
+            Err(e) => Row::Unreadable(e.to_string()),
+        },
+        DEAD_LETTERS => match DeadLetter::from_headers(&from.record.headers) {
+            Ok(letter) => Row::DeadLetter(Box::new(letter)),
+            Err(e) => Row::Unreadable(format!("its headers do not say where it came from: {e}")),
+        },
+        other => Row::Unreadable(format!("topic \"{other}\" is not one that this sink lands")),
+    }
+}
