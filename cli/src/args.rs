@@ -26,7 +26,13 @@ pub struct Global {
     #[arg(long, global = true, env = "WEIR_URL", value_name = "URL")]
     pub url: Option<String>,
     /// The key that the server asks for
-    #[arg(long, global = true, env = "WEIR_API_KEY", value_name = "KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "WEIR_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
     pub api_key: Option<String>,
     /// The file with settings [default: weir.toml, where there is one]
     #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
@@ -222,7 +228,9 @@ pub struct LimitArgs {
 
 /// `500ms`, `30s`, `5m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let wrong = || format!("\"{text}\" is no time; write it as 500ms, 30s, 5m or 1h");
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -233,7 +241,10 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    number.checked_mul(factor_ms).map(Duration::from_millis).ok_or_else(wrong)
+    number
+        .checked_mul(factor_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -251,7 +262,15 @@ mod tests {
     fn durations() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "5", "s", "5 s", "-1s", "99999999999999999999s", "18446744073709551615h"] {
+        for wrong in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "-1s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

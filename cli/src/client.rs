@@ -29,7 +29,9 @@ impl Client {
     pub fn new(url: &str, api_key: Option<String>) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         if !(url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Failure::usage(format!("\"{url}\" is no address of a server; write it as http://HOST:PORT")));
+            return Err(Failure::usage(format!(
+                "\"{url}\" is no address of a server; write it as http://HOST:PORT"
+            )));
         }
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -37,7 +39,11 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(120)))
             .user_agent(concat!("weir/", env!("CARGO_PKG_VERSION")))
             .build();
-        Ok(Self { agent: config.into(), url, api_key })
+        Ok(Self {
+            agent: config.into(),
+            url,
+            api_key,
+        })
     }
 
     pub fn url(&self) -> &str {
@@ -46,11 +52,16 @@ impl Client {
 
     /// `path` begins with `/api/v1/…`.
     pub fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
-        self.try_get(path, query)?.map_err(|refused| refused.into_failure())
+        self.try_get(path, query)?
+            .map_err(|refused| refused.into_failure())
     }
 
     /// As `get`, with the server's no as a value.
-    pub fn try_get(&self, path: &str, query: &[(&str, String)]) -> Result<Result<Value, Refused>, Failure> {
+    pub fn try_get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Result<Value, Refused>, Failure> {
         let mut request = self.agent.get(self.address(path));
         for (name, value) in query {
             request = request.query(*name, value);
@@ -62,19 +73,27 @@ impl Client {
     }
 
     pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
-        let mut request = self.agent.post(self.address(path)).content_type(content_type);
+        let mut request = self
+            .agent
+            .post(self.address(path))
+            .content_type(content_type);
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }
-        self.read(request.send(body))?.map_err(|refused| refused.into_failure())
+        self.read(request.send(body))?
+            .map_err(|refused| refused.into_failure())
     }
 
     pub fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
-        let mut request = self.agent.put(self.address(path)).content_type(content_type);
+        let mut request = self
+            .agent
+            .put(self.address(path))
+            .content_type(content_type);
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }
-        self.read(request.send(body))?.map_err(|refused| refused.into_failure())
+        self.read(request.send(body))?
+            .map_err(|refused| refused.into_failure())
     }
 
     /// Follows `next` until there are `limit` items or no more; `{"items": […], "next": …}`.
@@ -108,7 +127,10 @@ impl Client {
         self.api_key.as_ref().map(|key| format!("Bearer {key}"))
     }
 
-    fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Result<Value, Refused>, Failure> {
+    fn read(
+        &self,
+        answer: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Result<Value, Refused>, Failure> {
         let mut answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status().as_u16();
         let text = answer
@@ -122,21 +144,35 @@ impl Client {
             return match parsed {
                 Ok(value) => Ok(Ok(value)),
                 Err(_) if text.is_empty() => Ok(Ok(Value::Null)),
-                Err(_) => Err(Failure::failed(format!("{} answered with something that is no JSON; is it a Weir server?", self.url))),
+                Err(_) => Err(Failure::failed(format!(
+                    "{} answered with something that is no JSON; is it a Weir server?",
+                    self.url
+                ))),
             };
         }
-        Ok(Err(Refused { status, problem: parsed.unwrap_or(Value::Null) }))
+        Ok(Err(Refused {
+            status,
+            problem: parsed.unwrap_or(Value::Null),
+        }))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Failure {
         let reason = match error {
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => return Failure::usage(format!("\"{}\" is no address of a server: {error}", self.url)),
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                return Failure::usage(format!(
+                    "\"{}\" is no address of a server: {error}",
+                    self.url
+                ));
+            }
             ureq::Error::Io(io) => io.to_string(),
             other => other.to_string(),
         };
         Failure::new(
             Exit::Unreachable,
-            format!("no server at {} ({reason})\nstart one with `weir dev`, or say where it is with --url or WEIR_URL", self.url),
+            format!(
+                "no server at {} ({reason})\nstart one with `weir dev`, or say where it is with --url or WEIR_URL",
+                self.url
+            ),
         )
     }
 }
@@ -151,9 +187,15 @@ impl Refused {
         };
         let problem = &self.problem;
         let said = problem["detail"].as_str().or(problem["title"].as_str());
-        let mut message = said.map_or_else(|| format!("the server answered {}", self.status), str::to_owned);
+        let mut message = said.map_or_else(
+            || format!("the server answered {}", self.status),
+            str::to_owned,
+        );
         for found in problem["problems"].as_array().into_iter().flatten() {
-            let text = found.as_str().or(found["message"].as_str()).unwrap_or_default();
+            let text = found
+                .as_str()
+                .or(found["message"].as_str())
+                .unwrap_or_default();
             message.push_str("\n  - ");
             message.push_str(text);
             if let Some(help) = found["help"].as_str() {
@@ -193,33 +235,56 @@ mod tests {
 
     #[test]
     fn statuses_become_exit_codes() {
-        for (status, exit) in
-            [(401, Exit::NotAllowed), (403, Exit::NotAllowed), (404, Exit::NotFound), (422, Exit::Failed), (500, Exit::Failed), (503, Exit::Failed)]
-        {
+        for (status, exit) in [
+            (401, Exit::NotAllowed),
+            (403, Exit::NotAllowed),
+            (404, Exit::NotFound),
+            (422, Exit::Failed),
+            (500, Exit::Failed),
+            (503, Exit::Failed),
+        ] {
             assert_eq!(refused(status, Value::Null).exit, exit, "{status}");
         }
     }
 
     #[test]
     fn problems_are_listed() {
-        let failure = refused(422, json!({"title": "t", "detail": "2 problems", "problems": ["one", {"message": "two", "help": "do"}]}));
-        assert_eq!(failure.message, "2 problems\n  - one\n  - two\n    help: do");
+        let failure = refused(
+            422,
+            json!({"title": "t", "detail": "2 problems", "problems": ["one", {"message": "two", "help": "do"}]}),
+        );
+        assert_eq!(
+            failure.message,
+            "2 problems\n  - one\n  - two\n    help: do"
+        );
         assert_eq!(refused(502, Value::Null).message, "the server answered 502");
     }
 
     #[test]
     fn nobody_there_names_the_address_and_the_way_out() {
         // A port that was free a moment ago.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map(|a| a.port()).expect("a port");
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .map(|a| a.port())
+            .expect("a port");
         let client = Client::new(&format!("http://127.0.0.1:{port}/"), None).expect("an address");
-        let failure = client.get("/api/v1/graphs", &[]).expect_err("nobody listens");
+        let failure = client
+            .get("/api/v1/graphs", &[])
+            .expect_err("nobody listens");
         assert_eq!(failure.exit, Exit::Unreachable);
-        assert!(failure.message.contains(&port.to_string()) && failure.message.contains("weir dev"), "{}", failure.message);
+        assert!(
+            failure.message.contains(&port.to_string()) && failure.message.contains("weir dev"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]
     fn addresses_and_names() {
-        assert_eq!(Client::new("localhost:8080", None).err().map(|f| f.exit), Some(Exit::Usage));
+        assert_eq!(
+            Client::new("localhost:8080", None).err().map(|f| f.exit),
+            Some(Exit::Usage)
+        );
         assert_eq!(segment("a/b ?ä"), "a%2Fb%20%3F%C3%A4");
     }
 }

@@ -31,7 +31,10 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self {
+            exit,
+            message: message.into(),
+        }
     }
 
     pub fn failed(message: impl Into<String>) -> Self {
@@ -57,7 +60,10 @@ pub fn of(error: &anyhow::Error) -> Option<Exit> {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return Some(failure.exit);
         }
-        if cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe) {
+        if cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        {
             return None;
         }
     }
@@ -72,7 +78,8 @@ mod tests {
 
     #[test]
     fn errors_keep_their_code_through_context() {
-        let error = anyhow::Error::from(Failure::new(Exit::NotFound, "no graph \"x\"")).context("while asking");
+        let error = anyhow::Error::from(Failure::new(Exit::NotFound, "no graph \"x\""))
+            .context("while asking");
         assert_eq!(of(&error), Some(Exit::NotFound));
         assert_eq!(of(&anyhow::anyhow!("anything")), Some(Exit::Failed));
     }

@@ -16,6 +16,9 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let hooks = commands::Hooks { dev: dev::dev, ephemeral: dev::ephemeral };
+    let hooks = commands::Hooks {
+        dev: dev::dev,
+        ephemeral: dev::ephemeral,
+    };
     commands::run(args::Cli::parse(), &hooks)
 }

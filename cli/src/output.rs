@@ -31,13 +31,23 @@ pub struct Rows {
 
 impl Output {
     pub fn standard(format: Format) -> Self {
-        let progress = Progress { terminal: io::stderr().is_terminal() };
-        Self { format, out: Box::new(io::BufWriter::new(io::stdout())), progress }
+        let progress = Progress {
+            terminal: io::stderr().is_terminal(),
+        };
+        Self {
+            format,
+            out: Box::new(io::BufWriter::new(io::stdout())),
+            progress,
+        }
     }
 
     #[cfg(test)]
     pub fn to(format: Format, out: Box<dyn Write>) -> Self {
-        Self { format, out, progress: Progress { terminal: false } }
+        Self {
+            format,
+            out,
+            progress: Progress { terminal: false },
+        }
     }
 
     pub fn format(&self) -> Format {
@@ -81,7 +91,9 @@ impl Output {
             return self.text("nothing\n");
         }
         let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(rows.header.to_vec());
         for row in &rows.rows {
             table.add_row(row.iter().map(|cell| clean(cell)));
@@ -129,7 +141,9 @@ impl Progress {
 
 /// Text from outside must not steer the terminal or break the row.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// At most `chars` of a text, with a mark where something is left out.
@@ -137,7 +151,10 @@ pub fn shorten(text: &str, chars: usize) -> String {
     if text.chars().count() <= chars {
         return text.to_owned();
     }
-    text.chars().take(chars.saturating_sub(1)).chain(['…']).collect()
+    text.chars()
+        .take(chars.saturating_sub(1))
+        .chain(['…'])
+        .collect()
 }
 
 /// A field of a JSON object as a cell: strings bare, nothing as `-`.
@@ -166,7 +183,11 @@ fn write_yaml(out: &mut String, value: &Value, indent: usize, inline: bool) {
         Value::Object(fields) if !fields.is_empty() => {
             for (i, (name, field)) in fields.iter().enumerate() {
                 pad(out, i == 0);
-                let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !matches!(name.as_str(), "" | "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null");
+                let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+                    && !matches!(
+                        name.as_str(),
+                        "" | "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
+                    );
                 if plain {
                     out.push_str(name);
                 } else {
@@ -233,7 +254,12 @@ mod tests {
         let mut output = Output::to(format, Box::new(shared.clone()));
         let rows = |value: &Value| Rows {
             header: &["NAME", "VERSION"],
-            rows: value["items"].as_array().into_iter().flatten().map(|item| vec![cell(item, "name"), cell(item, "version")]).collect(),
+            rows: value["items"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|item| vec![cell(item, "name"), cell(item, "version")])
+                .collect(),
         };
         output.print(value, rows).expect("memory takes it");
         let bytes = shared.0.borrow().clone();
@@ -244,10 +270,20 @@ mod tests {
     fn the_same_value_in_every_format() {
         let value = json!({"items": [{"name": "orders", "version": "ab"}, {"name": "a\u{1b}[31m\nb", "version": null}], "next": null});
         let table = printed(Format::Table, &value);
-        assert!(table.contains("orders") && table.starts_with("NAME"), "{table}");
-        assert_eq!(table.lines().count(), 3, "a line break in a cell stays in its row: {table}");
+        assert!(
+            table.contains("orders") && table.starts_with("NAME"),
+            "{table}"
+        );
+        assert_eq!(
+            table.lines().count(),
+            3,
+            "a line break in a cell stays in its row: {table}"
+        );
         assert!(!table.contains('\u{1b}'), "no escape sequence gets through");
-        assert_eq!(serde_json::from_str::<Value>(&printed(Format::Json, &value)).ok(), Some(value.clone()));
+        assert_eq!(
+            serde_json::from_str::<Value>(&printed(Format::Json, &value)).ok(),
+            Some(value.clone())
+        );
         let yaml = printed(Format::Yaml, &value);
         assert_eq!(
             yaml,
@@ -258,7 +294,10 @@ mod tests {
     #[test]
     fn yaml_of_the_odd_ones() {
         assert_eq!(yaml(&json!([])), "[]\n");
-        assert_eq!(yaml(&json!({"a": {}, "on": [[1, 2], []]})), "a: {}\n\"on\":\n  - - 1\n    - 2\n  - []\n");
+        assert_eq!(
+            yaml(&json!({"a": {}, "on": [[1, 2], []]})),
+            "a: {}\n\"on\":\n  - - 1\n    - 2\n  - []\n"
+        );
     }
 
     #[test]

@@ -45,10 +45,25 @@ impl Activations {
     /// Starts the thread. `runtime` runs the store's calls.
     pub fn start(log: Arc<dyn Log>, store: Store, runtime: Handle) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel(1);
-        let state = Arc::new(Mutex::new(State { epoch: 0, failing: Some("not started yet".to_owned()) }));
-        let copier = Copier { log, store, runtime, woken, state: state.clone() };
-        let thread = std::thread::Builder::new().name("weir-activations".to_owned()).spawn(move || copier.run())?;
-        Ok(Self { wake: Some(wake), thread: Some(thread), state })
+        let state = Arc::new(Mutex::new(State {
+            epoch: 0,
+            failing: Some("not started yet".to_owned()),
+        }));
+        let copier = Copier {
+            log,
+            store,
+            runtime,
+            woken,
+            state: state.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("weir-activations".to_owned())
+            .spawn(move || copier.run())?;
+        Ok(Self {
+            wake: Some(wake),
+            thread: Some(thread),
+            state,
+        })
     }
 
     /// There may be something to copy.
@@ -57,7 +72,9 @@ impl Activations {
             match wake.try_send(()) {
                 Ok(()) => {}
                 Err(TrySendError::Full(())) => {} // it will look anyway
-                Err(TrySendError::Disconnected(())) => tracing::warn!("the thread that copies activations has ended"),
+                Err(TrySendError::Disconnected(())) => {
+                    tracing::warn!("the thread that copies activations has ended")
+                }
             }
         }
     }
@@ -118,7 +135,9 @@ impl Copier {
                 Ok(never) => match never {},
                 Err(broken) => broken,
             };
-            let Broken::Failed { reason, wait } = broken else { return };
+            let Broken::Failed { reason, wait } = broken else {
+                return;
+            };
             tracing::warn!(reason, "activations are not copied; trying again");
             lock(&self.state).failing = Some(reason);
             if self.stopped_within(wait) {
@@ -132,16 +151,23 @@ impl Copier {
         let (mut source, position) = self.log.source(SHARD)?;
         let mut epoch = match position {
             None => 0,
-            Some(position) => epoch_of(&position).ok_or_else(|| Broken::failed(format!("the position of source \"{SHARD}\" is no epoch")))?,
+            Some(position) => epoch_of(&position).ok_or_else(|| {
+                Broken::failed(format!("the position of source \"{SHARD}\" is no epoch"))
+            })?,
         };
         loop {
-            let changes = self.runtime.block_on(self.store.changes_after(epoch, CHANGES_MAX));
+            let changes = self
+                .runtime
+                .block_on(self.store.changes_after(epoch, CHANGES_MAX));
             let changes = changes.map_err(|error| Broken::failed(error.to_string()))?;
             if let Some(last) = changes.last() {
                 epoch = last.epoch;
                 commit(&mut *source, &changes)?;
             }
-            *lock(&self.state) = State { epoch, failing: None };
+            *lock(&self.state) = State {
+                epoch,
+                failing: None,
+            };
             if changes.is_empty() && self.stopped_after_waiting() {
                 return Err(Broken::Stopped);
             }
@@ -149,14 +175,20 @@ impl Copier {
     }
 
     fn stopped_after_waiting(&self) -> bool {
-        matches!(self.woken.recv_timeout(LOOK), Err(RecvTimeoutError::Disconnected))
+        matches!(
+            self.woken.recv_timeout(LOOK),
+            Err(RecvTimeoutError::Disconnected)
+        )
     }
 
     /// As above, not cut short by a wake-up: it is the failure that is waited for.
     fn stopped_within(&self, wait: Duration) -> bool {
         let until = std::time::Instant::now() + wait;
         loop {
-            match self.woken.recv_timeout(until.saturating_duration_since(std::time::Instant::now())) {
+            match self
+                .woken
+                .recv_timeout(until.saturating_duration_since(std::time::Instant::now()))
+            {
                 Err(RecvTimeoutError::Disconnected) => return true,
                 Err(RecvTimeoutError::Timeout) => return false,
                 Ok(()) => {}
@@ -167,7 +199,9 @@ impl Copier {
 
 /// After an error it is not known whether the changes were committed: the source opened next says.
 fn commit(source: &mut dyn Source, changes: &[Change]) -> Result<(), LogError> {
-    let Some(last) = changes.last() else { return Ok(()) };
+    let Some(last) = changes.last() else {
+        return Ok(());
+    };
     let records = changes.iter().map(outgoing).collect();
     source.commit(records, Bytes::from(last.epoch.to_string()))
 }
@@ -176,12 +210,22 @@ fn outgoing(change: &Change) -> Outgoing {
     let kind = match change.kind {
         ChangeKind::Applied => ActivationKind::Applied,
     };
-    let activation =
-        Activation { tenant: change.tenant.clone(), graph: change.graph.clone(), version: change.version.clone(), epoch: change.epoch, kind };
+    let activation = Activation {
+        tenant: change.tenant.clone(),
+        graph: change.graph.clone(),
+        version: change.version.clone(),
+        epoch: change.epoch,
+        kind,
+    };
     Outgoing {
         topic: catalog::GRAPHS.into(),
         partition: Some(0),
-        record: Record { key: Some(activation.key()), value: Some(activation.encode()), headers: Vec::new(), timestamp_ms: change.at_ms },
+        record: Record {
+            key: Some(activation.key()),
+            value: Some(activation.encode()),
+            headers: Vec::new(),
+            timestamp_ms: change.at_ms,
+        },
     }
 }
 
@@ -191,7 +235,10 @@ fn epoch_of(position: &[u8]) -> Option<i64> {
 
 impl Broken {
     fn failed(reason: String) -> Self {
-        Self::Failed { reason, wait: RETRY }
+        Self::Failed {
+            reason,
+            wait: RETRY,
+        }
     }
 }
 
@@ -202,6 +249,9 @@ impl From<LogError> for Broken {
             // Rejected or invalid: only an operator can help, so there is no hurry.
             Disposition::Fenced | Disposition::Reject | Disposition::Invalid => FENCED,
         };
-        Self::Failed { reason: error.to_string(), wait }
+        Self::Failed {
+            reason: error.to_string(),
+            wait,
+        }
     }
 }

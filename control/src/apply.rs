@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::graph::{self, CanonicalError, Graph, Problems, Resolve, RetryOrder, SinkKind, TriggerKind};
+use schemas::graph::{
+    self, CanonicalError, Graph, Problems, Resolve, RetryOrder, SinkKind, TriggerKind,
+};
 use schemas::module;
 use serde_json::{Value, json};
 
@@ -43,13 +45,26 @@ pub(crate) fn digests(graph: &Graph) -> Vec<String> {
 }
 
 /// Proves that every module is here, is a step, and gets what it asks for.
-pub(crate) fn check_modules(graph: &Graph, modules: &BTreeMap<String, Bytes>) -> Result<(), Refused> {
-    let inspected: BTreeMap<&str, _> = modules.iter().map(|(digest, bytes)| (digest.as_str(), module::inspect(bytes))).collect();
+pub(crate) fn check_modules(
+    graph: &Graph,
+    modules: &BTreeMap<String, Bytes>,
+) -> Result<(), Refused> {
+    let inspected: BTreeMap<&str, _> = modules
+        .iter()
+        .map(|(digest, bytes)| (digest.as_str(), module::inspect(bytes)))
+        .collect();
     let mut problems = Vec::new();
     for step in &graph.steps {
-        let mut say = |text: String| problems.push(json!({"step": step.name, "message": format!("step \"{}\": {text}", step.name)}));
+        let mut say = |text: String| {
+            problems.push(
+                json!({"step": step.name, "message": format!("step \"{}\": {text}", step.name)}),
+            )
+        };
         match inspected.get(step.uses.as_str()) {
-            None => say(format!("module {} is not on the server; send it first", step.uses)),
+            None => say(format!(
+                "module {} is not on the server; send it first",
+                step.uses
+            )),
             Some(Err(problem)) => say(format!("module {}: {problem}", step.uses)),
             Some(Ok(interface)) => {
                 if let Err(missing) = module::check_grants(interface, step) {
@@ -61,7 +76,13 @@ pub(crate) fn check_modules(graph: &Graph, modules: &BTreeMap<String, Bytes>) ->
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Refused { detail: format!("the modules of graph \"{}\" cannot run as its steps", graph.name), problems })
+    Err(Refused {
+        detail: format!(
+            "the modules of graph \"{}\" cannot run as its steps",
+            graph.name
+        ),
+        problems,
+    })
 }
 
 /// What the graph asks for and this version of Weir cannot run yet: one line for each, none if it can be applied.
@@ -74,7 +95,10 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
             TriggerKind::Topic(_) => "topic",
             TriggerKind::Postgres(_) => "postgres",
         };
-        lines.push(format!("trigger \"{}\": {kind} triggers do not run in this version yet; use webhook or manual", trigger.name));
+        lines.push(format!(
+            "trigger \"{}\": {kind} triggers do not run in this version yet; use webhook or manual",
+            trigger.name
+        ));
     }
     for step in &graph.steps {
         let mut say = |what: &str| lines.push(format!("step \"{}\": {what}", step.name));
@@ -105,24 +129,47 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
 fn finish(graph: Graph) -> Result<Definition, Refused> {
     let unsupported = unsupported(&graph);
     if !unsupported.is_empty() {
-        let detail = format!("graph \"{}\" asks for what this version cannot run yet", graph.name);
-        return Err(Refused { detail, problems: unsupported.into_iter().map(|message| json!({ "message": message })).collect() });
+        let detail = format!(
+            "graph \"{}\" asks for what this version cannot run yet",
+            graph.name
+        );
+        return Err(Refused {
+            detail,
+            problems: unsupported
+                .into_iter()
+                .map(|message| json!({ "message": message }))
+                .collect(),
+        });
     }
     let canonical = graph.canonical().map_err(refused)?;
     let version = graph::version(&canonical);
-    Ok(Definition { graph, canonical, version })
+    Ok(Definition {
+        graph,
+        canonical,
+        version,
+    })
 }
 
 fn refused(error: CanonicalError) -> Refused {
     match error {
-        CanonicalError::Invalid(problems) => listed(problems),
-        unresolved @ CanonicalError::Unresolved { .. } => Refused { detail: unresolved.to_string(), problems: Vec::new() },
+        CanonicalError::Problems(problems) => listed(problems),
+        other => Refused {
+            detail: other.to_string(),
+            problems: Vec::new(),
+        },
     }
 }
 
 fn listed(problems: Problems) -> Refused {
-    let list = problems.list().iter().map(|problem| json!(problem)).collect();
-    Refused { detail: "the graph is not valid".to_owned(), problems: list }
+    let list = problems
+        .list()
+        .iter()
+        .map(|problem| json!(problem))
+        .collect();
+    Refused {
+        detail: "the graph is not valid".to_owned(),
+        problems: list,
+    }
 }
 
 /// The server has no files of the client.
@@ -133,10 +180,14 @@ impl Resolve for DigestsOnly {
         if uses.starts_with("sha256:") {
             return Ok(uses.to_owned());
         }
-        Err(format!("\"{uses}\" is no digest; `weir apply` turns paths into digests and sends the modules"))
+        Err(format!(
+            "\"{uses}\" is no digest; `weir apply` turns paths into digests and sends the modules"
+        ))
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
-        Err(format!("the server cannot read \"{path}\"; `weir apply` sends files within the graph"))
+        Err(format!(
+            "the server cannot read \"{path}\"; `weir apply` sends files within the graph"
+        ))
     }
 }

@@ -11,13 +11,29 @@ use crate::problem::{Problem, Result};
 use crate::router::ControlState;
 
 /// Lets a request through that carries the key, and every request where no key is set.
-pub(crate) async fn check(State(state): State<ControlState>, request: Request, next: Next) -> Result<Response> {
-    let Some(expected) = &state.api_key else { return Ok(next.run(request).await) };
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+pub(crate) async fn check(
+    State(state): State<ControlState>,
+    request: Request,
+    next: Next,
+) -> Result<Response> {
+    let Some(expected) = &state.api_key else {
+        return Ok(next.run(request).await);
+    };
+    let given = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(bearer);
     match given {
         Some(given) if same(given, expected) => Ok(next.run(request).await),
-        Some(_) => Err(Problem::new(StatusCode::UNAUTHORIZED, "this API key is not the server's")),
-        None => Err(Problem::new(StatusCode::UNAUTHORIZED, "this server asks for its API key: Authorization: Bearer KEY")),
+        Some(_) => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "this API key is not the server's",
+        )),
+        None => Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "this server asks for its API key: Authorization: Bearer KEY",
+        )),
     }
 }
 
@@ -28,7 +44,9 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// Takes the same time wherever the keys differ, and whatever their lengths.
 fn same(given: &str, expected: &str) -> bool {
-    Sha256::digest(given).ct_eq(&Sha256::digest(expected)).into()
+    Sha256::digest(given)
+        .ct_eq(&Sha256::digest(expected))
+        .into()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Milliseconds since 1970 UTC.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -14,7 +16,12 @@ pub(crate) fn now_ms() -> i64 {
 pub(crate) fn rfc3339(ms: i64) -> String {
     let (days, rest) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
-    let (hours, minutes, seconds, millis) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60, rest % 1_000);
+    let (hours, minutes, seconds, millis) = (
+        rest / 3_600_000,
+        rest / 60_000 % 60,
+        rest / 1_000 % 60,
+        rest % 1_000,
+    );
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
 }
 
@@ -23,7 +30,9 @@ pub(crate) fn since(text: &str, now_ms: i64) -> Option<i64> {
     if let Ok(ms) = text.parse::<i64>() {
         return (ms >= 0).then_some(ms);
     }
-    duration_ms(text).map(|ago| now_ms.saturating_sub(ago)).or_else(|| parse(text))
+    duration_ms(text)
+        .map(|ago| now_ms.saturating_sub(ago))
+        .or_else(|| parse(text))
 }
 
 /// `500ms`, `15m`, `2h`, `7d`.
@@ -50,7 +59,12 @@ fn parse(text: &str) -> Option<i64> {
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let mut time = time.splitn(3, ':').map(number);
     let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || hours > 23 || minutes > 59 || seconds > 60 {
+    if !(1970..=9999).contains(&year)
+        || !(1..=12).contains(&month)
+        || hours > 23
+        || minutes > 59
+        || seconds > 60
+    {
         return None;
     }
     let days = days(year, month, day);
@@ -64,7 +78,10 @@ fn parse(text: &str) -> Option<i64> {
 
 /// Digits only: no sign, no blank.
 fn number(text: &str) -> Option<i64> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|b| b.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
@@ -85,7 +102,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -114,8 +135,23 @@ mod tests {
         assert_eq!(since("15m", 1_000_000), Some(100_000));
         assert_eq!(since("1700000000123", 0), Some(1_700_000_000_123));
         assert_eq!(since("2023-11-14", 0), Some(1_699_920_000_000));
-        assert_eq!(since("2023-11-14T22:13:20.1234567Z", 0), Some(1_700_000_000_123));
-        for wrong in ["", "yesterday", "-5", "5", "2023-02-30", "2023-13-01", "2023-11-14T22:13:20", "2023-11-14T25:00:00Z", "15x", "+5m", "2023-11-14T22:13:20.äZ"] {
+        assert_eq!(
+            since("2023-11-14T22:13:20.1234567Z", 0),
+            Some(1_700_000_000_123)
+        );
+        for wrong in [
+            "",
+            "yesterday",
+            "-5",
+            "5",
+            "2023-02-30",
+            "2023-13-01",
+            "2023-11-14T22:13:20",
+            "2023-11-14T25:00:00Z",
+            "15x",
+            "+5m",
+            "2023-11-14T22:13:20.äZ",
+        ] {
             assert_eq!(since(wrong, 10).filter(|_| wrong != "5"), None, "{wrong}");
         }
     }

@@ -26,29 +26,55 @@ pub(crate) struct Filter {
 }
 
 /// Newest first.
-pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<Filter>, QueryRejection>) -> Result<Json<Value>> {
+pub(crate) async fn list(
+    State(state): State<ControlState>,
+    query: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<Value>> {
     let Query(filter) = query.map_err(|rejection| query_problem(&rejection))?;
     let limit = show::limit(filter.limit)?;
     let before = match &filter.cursor {
         None => (i64::MAX, ""),
         Some(cursor) => {
-            let parts = cursor.split_once('_').and_then(|(at, id)| Some((at.parse().ok()?, id)));
-            parts.ok_or_else(|| Problem::bad_request(format!("cursor={cursor} is not the next of a page of dead letters")))?
+            let parts = cursor
+                .split_once('_')
+                .and_then(|(at, id)| Some((at.parse().ok()?, id)));
+            parts.ok_or_else(|| {
+                Problem::bad_request(format!(
+                    "cursor={cursor} is not the next of a page of dead letters"
+                ))
+            })?
         }
     };
-    let range = LetterRange { tenant: TENANT, graph: filter.graph.as_deref(), kind: filter.kind.as_deref(), before };
+    let range = LetterRange {
+        tenant: TENANT,
+        graph: filter.graph.as_deref(),
+        kind: filter.kind.as_deref(),
+        before,
+    };
     let mut letters = state.history.dead_letters(&range, limit + 1).await?;
     let more = letters.len() > limit as usize;
     letters.truncate(limit as usize);
-    let next = letters.last().filter(|_| more).map(|letter| format!("{}_{}", letter.died_at_ms, letter.id));
-    Ok(Json(json!({"items": letters.iter().map(summary).collect::<Vec<_>>(), "next": next})))
+    let next = letters
+        .last()
+        .filter(|_| more)
+        .map(|letter| format!("{}_{}", letter.died_at_ms, letter.id));
+    Ok(Json(
+        json!({"items": letters.iter().map(summary).collect::<Vec<_>>(), "next": next}),
+    ))
 }
 
 /// One dead letter with the original record: its bytes, and what they hold where that can be read.
-pub(crate) async fn get(State(state): State<ControlState>, Path(id): Path<String>) -> Result<Response> {
+pub(crate) async fn get(
+    State(state): State<ControlState>,
+    Path(id): Path<String>,
+) -> Result<Response> {
     let found = state.history.dead_letter(TENANT, &id).await?;
-    let (letter, original) = found.ok_or_else(|| Problem::not_found(format!("there is no dead letter \"{id}\"")))?;
-    let record = original.value.as_deref().and_then(|value| record(&letter.topic, value));
+    let (letter, original) =
+        found.ok_or_else(|| Problem::not_found(format!("there is no dead letter \"{id}\"")))?;
+    let record = original
+        .value
+        .as_deref()
+        .and_then(|value| record(&letter.topic, value));
     let shown = Shown {
         summary: summary(&letter),
         key: original.key.as_deref().map(show::short),
@@ -98,14 +124,30 @@ fn record(topic: &str, value: &[u8]) -> Option<Record> {
     match topic {
         catalog::TRIGGERS => {
             let trigger = Trigger::decode(&value).ok()?;
-            let Payload::Inline(data) = &trigger.data else { return None };
+            let Payload::Inline(data) = &trigger.data else {
+                return None;
+            };
             let event = show::event(&trigger.event(data.clone()));
-            Some(Record::Trigger { trigger: trigger.trigger, trigger_id: trigger.trigger_id, event })
+            Some(Record::Trigger {
+                trigger: trigger.trigger,
+                trigger_id: trigger.trigger_id,
+                event,
+            })
         }
         catalog::HOPS => {
             let hop = Hop::decode(&value).ok()?;
-            let events = hop.events.iter().map(|e| ShownEdge { edge: e.edge.clone(), event: show::event(&e.event) }).collect();
-            Some(Record::Hop { step: hop.step, events })
+            let events = hop
+                .events
+                .iter()
+                .map(|e| ShownEdge {
+                    edge: e.edge.clone(),
+                    event: show::event(&e.event),
+                })
+                .collect();
+            Some(Record::Hop {
+                step: hop.step,
+                events,
+            })
         }
         _ => None,
     }

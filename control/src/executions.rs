@@ -49,17 +49,30 @@ struct Derived<'a> {
 /// An execution is complete when its first segment and every segment that any of them started have reported. Hops travel
 /// on other partitions, so a later segment's row may land before an earlier one's.
 fn derive(segments: &[Segment]) -> Derived<'_> {
-    let reported: BTreeSet<&str> = segments.iter().map(|segment| segment.segment.as_str()).collect();
+    let reported: BTreeSet<&str> = segments
+        .iter()
+        .map(|segment| segment.segment.as_str())
+        .collect();
     let first = segments.first().map(|segment| segment.execution.as_str());
-    let started = segments.iter().flat_map(|segment| segment.started.iter().map(String::as_str));
-    let missing: BTreeSet<&str> = first.into_iter().chain(started).filter(|segment| !reported.contains(segment)).collect();
+    let started = segments
+        .iter()
+        .flat_map(|segment| segment.started.iter().map(String::as_str));
+    let missing: BTreeSet<&str> = first
+        .into_iter()
+        .chain(started)
+        .filter(|segment| !reported.contains(segment))
+        .collect();
     let failed = segments.iter().find(|segment| segment.failed);
     let status = match (missing.is_empty(), failed) {
         (false, _) => Status::Running,
         (true, Some(_)) => Status::Failed,
         (true, None) => Status::Succeeded,
     };
-    Derived { status, missing, failed }
+    Derived {
+        status,
+        missing,
+        failed,
+    }
 }
 
 #[derive(Deserialize, Debug, Default)]
@@ -73,13 +86,18 @@ pub(crate) struct Filter {
 }
 
 /// Newest first. With a filter by status or trigger id a page may have fewer items than asked for, and still a next one.
-pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<Filter>, QueryRejection>) -> Result<Json<Value>> {
+pub(crate) async fn list(
+    State(state): State<ControlState>,
+    query: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<Value>> {
     let Query(filter) = query.map_err(|rejection| query_problem(&rejection))?;
     let limit = show::limit(filter.limit)?;
     let from = match &filter.since {
         None => String::new(),
         Some(text) => first_id(clock::since(text, clock::now_ms()).ok_or_else(|| {
-            Problem::bad_request(format!("since={text} is no time; write it as 15m, 2h, 7d or 2026-01-31T12:00:00Z"))
+            Problem::bad_request(format!(
+                "since={text} is no time; write it as 15m, 2h, 7d or 2026-01-31T12:00:00Z"
+            ))
         })?),
     };
     let mut below = match &filter.cursor {
@@ -91,7 +109,12 @@ pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<
     let mut scanned = 0;
     let next = loop {
         let step = if filtered { SCAN_STEP } else { limit };
-        let range = Range { tenant: TENANT, graph: filter.graph.as_deref(), from: &from, below: &below };
+        let range = Range {
+            tenant: TENANT,
+            graph: filter.graph.as_deref(),
+            from: &from,
+            below: &below,
+        };
         let ids = state.history.ids(&range, step).await?;
         scanned += ids.len();
         let segments = state.history.segments(TENANT, &ids).await?;
@@ -102,7 +125,10 @@ pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<
             below.clone_from(&execution[0].execution);
             let derived = derive(execution);
             let wanted = filter.status.is_none_or(|status| status == derived.status)
-                && filter.trigger_id.as_ref().is_none_or(|wanted| *wanted == execution[0].trigger_id);
+                && filter
+                    .trigger_id
+                    .as_ref()
+                    .is_none_or(|wanted| *wanted == execution[0].trigger_id);
             if wanted {
                 items.push(summary(execution, &derived));
             }
@@ -134,7 +160,9 @@ pub(crate) async fn get(
         None => Duration::ZERO,
         Some(wait) => clock::duration_ms(&wait)
             .map(|ms| Duration::from_millis(ms.unsigned_abs()).min(WAIT_MAX))
-            .ok_or_else(|| Problem::bad_request(format!("wait={wait} is no time; write it as 500ms or 5s")))?,
+            .ok_or_else(|| {
+                Problem::bad_request(format!("wait={wait} is no time; write it as 500ms or 5s"))
+            })?,
     };
     let deadline = Instant::now() + wait;
     let mut pause = LOOK_FIRST;
@@ -151,7 +179,9 @@ pub(crate) async fn get(
     };
     let [id] = ids;
     if segments.is_empty() {
-        let detail = format!("execution {id} is not known (yet): if it was accepted just now, its results have not landed; ask again, or wait with ?wait=5s");
+        let detail = format!(
+            "execution {id} is not known (yet): if it was accepted just now, its results have not landed; ask again, or wait with ?wait=5s"
+        );
         return Err(Problem::not_found(detail).retry_after(1));
     }
     let (outputs, more) = state.history.outputs(TENANT, &id).await?;
@@ -207,7 +237,11 @@ struct ShownOutput<'a> {
 
 fn summary(segments: &[Segment], derived: &Derived<'_>) -> Value {
     let first = &segments[0];
-    let finished = segments.iter().map(|segment| segment.finished_at_ms).max().filter(|_| derived.status != Status::Running);
+    let finished = segments
+        .iter()
+        .map(|segment| segment.finished_at_ms)
+        .max()
+        .filter(|_| derived.status != Status::Running);
     json!({
         "execution": first.execution,
         "graph": first.graph,
@@ -229,7 +263,11 @@ fn failure(segment: &Segment) -> Value {
 fn segment(segment: &Segment) -> Result<ShownSegment<'_>> {
     Ok(ShownSegment {
         segment: &segment.segment,
-        status: if segment.failed { Status::Failed } else { Status::Succeeded },
+        status: if segment.failed {
+            Status::Failed
+        } else {
+            Status::Succeeded
+        },
         failure: segment.failed.then(|| failure(segment)),
         started: &segment.started,
         logs: raw(&segment.logs)?,
@@ -254,12 +292,15 @@ fn output(output: &Output) -> Result<ShownOutput<'_>> {
 
 /// A column that holds JSON.
 pub(crate) fn raw(text: &str) -> Result<Box<RawValue>> {
-    serde_json::from_str(text).map_err(|error| Problem::internal(&format!("a column of the history is no JSON: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| Problem::internal(&format!("a column of the history is no JSON: {error}")))
 }
 
 /// An execution's id as the history writes it.
 fn id(text: &str) -> Result<String> {
-    let id: ExecutionId = text.parse().map_err(|_| Problem::bad_request(format!("\"{text}\" is no execution's id")))?;
+    let id: ExecutionId = text
+        .parse()
+        .map_err(|_| Problem::bad_request(format!("\"{text}\" is no execution's id")))?;
     Ok(id.to_string())
 }
 
@@ -300,11 +341,31 @@ mod tests {
         let cases: [(&str, Vec<Segment>, Status); 7] = [
             ("one segment", vec![row("e", &[], false)], Status::Succeeded),
             ("it failed", vec![row("e", &[], true)], Status::Failed),
-            ("one is on its way", vec![row("e", &["a", "b"], false), row("a", &[], false)], Status::Running),
-            ("all have come", vec![row("e", &["a"], false), row("a", &[], false)], Status::Succeeded),
-            ("a later one failed", vec![row("e", &["a"], false), row("a", &[], true)], Status::Failed),
-            ("the first has not landed", vec![row("a", &[], false)], Status::Running),
-            ("a middle one has not landed", vec![row("e", &["a"], false), row("b", &[], true)], Status::Running),
+            (
+                "one is on its way",
+                vec![row("e", &["a", "b"], false), row("a", &[], false)],
+                Status::Running,
+            ),
+            (
+                "all have come",
+                vec![row("e", &["a"], false), row("a", &[], false)],
+                Status::Succeeded,
+            ),
+            (
+                "a later one failed",
+                vec![row("e", &["a"], false), row("a", &[], true)],
+                Status::Failed,
+            ),
+            (
+                "the first has not landed",
+                vec![row("a", &[], false)],
+                Status::Running,
+            ),
+            (
+                "a middle one has not landed",
+                vec![row("e", &["a"], false), row("b", &[], true)],
+                Status::Running,
+            ),
         ];
         for (case, segments, status) in cases {
             assert_eq!(derive(&segments).status, status, "{case}");

@@ -31,8 +31,12 @@ pub(crate) struct Apply {
 }
 
 /// Proves the graph and makes it active: `{name, version, epoch, changed}`.
-pub(crate) async fn apply(State(state): State<ControlState>, body: Result<Json<Apply>, JsonRejection>) -> Result<Json<Value>> {
-    let Json(body) = body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
+pub(crate) async fn apply(
+    State(state): State<ControlState>,
+    body: Result<Json<Apply>, JsonRejection>,
+) -> Result<Json<Value>> {
+    let Json(body) =
+        body.map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
     let source = body.source.clone();
     let definition = blocking(move || match &body.definition {
         Some(definition) => apply::from_definition(definition.get()),
@@ -46,9 +50,15 @@ pub(crate) async fn apply(State(state): State<ControlState>, body: Result<Json<A
             modules.insert(digest, bytes);
         }
     }
-    let definition = blocking(move || apply::check_modules(&definition.graph, &modules).map(|()| definition)).await?;
+    let definition =
+        blocking(move || apply::check_modules(&definition.graph, &modules).map(|()| definition))
+            .await?;
 
-    let Definition { graph, canonical, version } = definition;
+    let Definition {
+        graph,
+        canonical,
+        version,
+    } = definition;
     let activation = state
         .store
         .apply(NewVersion {
@@ -64,7 +74,13 @@ pub(crate) async fn apply(State(state): State<ControlState>, body: Result<Json<A
     if let Some(activations) = state.activations.as_ref().filter(|_| activation.changed) {
         activations.wake();
     }
-    tracing::info!(graph = activation.graph, version = activation.version, epoch = activation.epoch, changed = activation.changed, "graph applied");
+    tracing::info!(
+        graph = activation.graph,
+        version = activation.version,
+        epoch = activation.epoch,
+        changed = activation.changed,
+        "graph applied"
+    );
     Ok(Json(json!({
         "name": activation.graph,
         "version": activation.version,
@@ -74,26 +90,51 @@ pub(crate) async fn apply(State(state): State<ControlState>, body: Result<Json<A
 }
 
 /// Proving takes a while for large graphs and modules; it must not hold up other requests.
-async fn blocking<T: Send + 'static>(prove: impl FnOnce() -> Result<T, Refused> + Send + 'static) -> Result<T> {
+async fn blocking<T: Send + 'static>(
+    prove: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(prove).await {
-        Ok(proven) => proven.map_err(|refused| Problem::unprocessable(refused.detail, refused.problems)),
-        Err(panic) => Err(Problem::internal(&format!("the proof of the graph broke off: {panic}"))),
+        Ok(proven) => {
+            proven.map_err(|refused| Problem::unprocessable(refused.detail, refused.problems))
+        }
+        Err(panic) => Err(Problem::internal(&format!(
+            "the proof of the graph broke off: {panic}"
+        ))),
     }
 }
 
 fn webhooks(graph: &Graph) -> Vec<(String, String)> {
-    let path = |kind: &TriggerKind| if let TriggerKind::Webhook(webhook) = kind { Some(webhook.path.clone()) } else { None };
-    graph.triggers.iter().filter_map(|trigger| Some((path(&trigger.kind)?, trigger.name.clone()))).collect()
+    let path = |kind: &TriggerKind| {
+        if let TriggerKind::Webhook(webhook) = kind {
+            Some(webhook.path.clone())
+        } else {
+            None
+        }
+    };
+    graph
+        .triggers
+        .iter()
+        .filter_map(|trigger| Some((path(&trigger.kind)?, trigger.name.clone())))
+        .collect()
 }
 
 /// The graphs in the order of their names.
-pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<Page>, QueryRejection>) -> Result<Json<Value>> {
+pub(crate) async fn list(
+    State(state): State<ControlState>,
+    query: Result<Query<Page>, QueryRejection>,
+) -> Result<Json<Value>> {
     let Query(page) = query.map_err(|rejection| query_problem(&rejection))?;
     let limit = page.limit()?;
-    let mut graphs = state.store.graphs(TENANT, page.cursor.as_deref(), limit + 1).await?;
+    let mut graphs = state
+        .store
+        .graphs(TENANT, page.cursor.as_deref(), limit + 1)
+        .await?;
     let more = graphs.len() > limit as usize;
     graphs.truncate(limit as usize);
-    let next = graphs.last().filter(|_| more).map(|graph| graph.graph.clone());
+    let next = graphs
+        .last()
+        .filter(|_| more)
+        .map(|graph| graph.graph.clone());
     let items: Vec<Value> = graphs
         .into_iter()
         .map(|graph| json!({"name": graph.graph, "version": graph.version, "epoch": graph.epoch, "state": "active", "at": clock::rfc3339(graph.at_ms)}))
@@ -102,16 +143,29 @@ pub(crate) async fn list(State(state): State<ControlState>, query: Result<Query<
 }
 
 /// One graph with its definition, its source and its history.
-pub(crate) async fn get(State(state): State<ControlState>, Path(name): Path<String>) -> Result<Json<Value>> {
+pub(crate) async fn get(
+    State(state): State<ControlState>,
+    Path(name): Path<String>,
+) -> Result<Json<Value>> {
     let active = state.store.active(TENANT, &name).await?;
-    let active = active.ok_or_else(|| Problem::not_found(format!("there is no graph \"{name}\"")))?;
+    let active =
+        active.ok_or_else(|| Problem::not_found(format!("there is no graph \"{name}\"")))?;
     let canonical = state.store.version(&active.version).await?;
-    let canonical = canonical.ok_or_else(|| Problem::internal(&format!("version {} of graph \"{name}\" is not in the store", active.version)))?;
+    let canonical = canonical.ok_or_else(|| {
+        Problem::internal(&format!(
+            "version {} of graph \"{name}\" is not in the store",
+            active.version
+        ))
+    })?;
     let history = state.store.history(TENANT, &name, HISTORY_MAX).await?;
     // Older and newer programs' versions may not be provable here; they are shown all the same.
-    let (triggers, steps) = Graph::from_canonical(&canonical).map_or((Vec::new(), Vec::new()), |graph| parts(&graph));
+    let (triggers, steps) =
+        Graph::from_canonical(&canonical).map_or((Vec::new(), Vec::new()), |graph| parts(&graph));
     let definition: Value = serde_json::from_slice(&canonical).unwrap_or(Value::Null);
-    let source = history.iter().find(|change| change.epoch == active.epoch).map(|change| change.source.as_str());
+    let source = history
+        .iter()
+        .find(|change| change.epoch == active.epoch)
+        .map(|change| change.source.as_str());
     Ok(Json(json!({
         "name": active.graph,
         "version": active.version,
@@ -128,14 +182,19 @@ pub(crate) async fn get(State(state): State<ControlState>, Path(name): Path<Stri
 
 fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {
     let trigger = |trigger: &schemas::graph::Trigger| match &trigger.kind {
-        TriggerKind::Webhook(webhook) => json!({"name": trigger.name, "kind": "webhook", "path": format!("/hooks/{TENANT}{}", webhook.path)}),
+        TriggerKind::Webhook(webhook) => {
+            json!({"name": trigger.name, "kind": "webhook", "path": format!("/hooks/{TENANT}{}", webhook.path)})
+        }
         TriggerKind::Manual => json!({"name": trigger.name, "kind": "manual"}),
         TriggerKind::Cron(_) => json!({"name": trigger.name, "kind": "cron"}),
         TriggerKind::Topic(_) => json!({"name": trigger.name, "kind": "topic"}),
         TriggerKind::Postgres(_) => json!({"name": trigger.name, "kind": "postgres"}),
     };
     let step = |step: &schemas::graph::Step| json!({"name": step.name, "module": step.uses, "from": step.from});
-    (graph.triggers.iter().map(trigger).collect(), graph.steps.iter().map(step).collect())
+    (
+        graph.triggers.iter().map(trigger).collect(),
+        graph.steps.iter().map(step).collect(),
+    )
 }
 
 fn change(change: &Change) -> Value {

@@ -127,12 +127,17 @@ impl History {
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Self { pool, place: path.display().to_string() }
+        Self {
+            pool,
+            place: path.display().to_string(),
+        }
     }
 
     /// Can it be read?
     pub async fn check(&self) -> Result<()> {
-        let read = sqlx::query("select 1 from weir_executions limit 1").fetch_optional(&self.pool).await;
+        let read = sqlx::query("select 1 from weir_executions limit 1")
+            .fetch_optional(&self.pool)
+            .await;
         read.map(drop).map_err(|error| self.error(&error))
     }
 
@@ -145,14 +150,27 @@ impl History {
                     "select distinct execution from weir_executions
                      where tenant = $1 and graph = $2 and execution >= $3 and execution < $4 order by execution desc limit $5",
                 );
-                select.bind(range.tenant).bind(graph).bind(range.from).bind(range.below).bind(limit).fetch_all(&self.pool).await
+                select
+                    .bind(range.tenant)
+                    .bind(graph)
+                    .bind(range.from)
+                    .bind(range.below)
+                    .bind(limit)
+                    .fetch_all(&self.pool)
+                    .await
             }
             None => {
                 let select = sqlx::query(
                     "select distinct execution from weir_executions
                      where tenant = $1 and execution >= $2 and execution < $3 order by execution desc limit $4",
                 );
-                select.bind(range.tenant).bind(range.from).bind(range.below).bind(limit).fetch_all(&self.pool).await
+                select
+                    .bind(range.tenant)
+                    .bind(range.from)
+                    .bind(range.below)
+                    .bind(limit)
+                    .fetch_all(&self.pool)
+                    .await
             }
         };
         self.rows(rows, |row| row.try_get(0))
@@ -172,7 +190,11 @@ impl History {
     }
 
     /// What came out of an execution: at most [`OUTPUTS_MAX`], and whether there is more.
-    pub(crate) async fn outputs(&self, tenant: &str, execution: &str) -> Result<(Vec<Output>, bool)> {
+    pub(crate) async fn outputs(
+        &self,
+        tenant: &str,
+        execution: &str,
+    ) -> Result<(Vec<Output>, bool)> {
         let select = sqlx::query(
             "select segment, number, step, port, sinks, key, content_type, headers, data, bytes, place from (
                 select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data,
@@ -181,47 +203,83 @@ impl History {
                 from weir_outputs where execution = $1 and tenant = $2)
              where bytes <= $3 or place = 1 order by segment, number limit $4",
         );
-        let select = select.bind(execution).bind(tenant).bind(OUTPUT_BYTES_MAX).bind(OUTPUTS_MAX as i64);
+        let select = select
+            .bind(execution)
+            .bind(tenant)
+            .bind(OUTPUT_BYTES_MAX)
+            .bind(OUTPUTS_MAX as i64);
         let outputs = self.rows(select.fetch_all(&self.pool).await, output)?;
-        let count = sqlx::query("select count(*) from weir_outputs where execution = $1 and tenant = $2");
-        let rows = count.bind(execution).bind(tenant).fetch_all(&self.pool).await;
-        let total: i64 = self.rows(rows, |row| row.try_get::<i64, _>(0))?.into_iter().sum();
+        let count =
+            sqlx::query("select count(*) from weir_outputs where execution = $1 and tenant = $2");
+        let rows = count
+            .bind(execution)
+            .bind(tenant)
+            .fetch_all(&self.pool)
+            .await;
+        let total: i64 = self
+            .rows(rows, |row| row.try_get::<i64, _>(0))?
+            .into_iter()
+            .sum();
         let more = total > outputs.len() as i64;
         Ok((outputs, more))
     }
 
     /// The last dead letters, the latest first.
-    pub(crate) async fn dead_letters(&self, range: &LetterRange<'_>, limit: u32) -> Result<Vec<DeadLetter>> {
+    pub(crate) async fn dead_letters(
+        &self,
+        range: &LetterRange<'_>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>> {
         let select = sqlx::query(
             r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms
                from weir_dead_letters
                where tenant = $1 and ($2 is null or graph = $2) and ($3 is null or kind = $3) and (died_at_ms, id) < ($4, $5)
                order by died_at_ms desc, id desc limit $6"#,
         );
-        let select = select.bind(range.tenant).bind(range.graph).bind(range.kind).bind(range.before.0).bind(range.before.1);
+        let select = select
+            .bind(range.tenant)
+            .bind(range.graph)
+            .bind(range.kind)
+            .bind(range.before.0)
+            .bind(range.before.1);
         self.rows(select.bind(limit).fetch_all(&self.pool).await, dead_letter)
     }
 
     /// One dead letter with the original record.
-    pub(crate) async fn dead_letter(&self, tenant: &str, id: &str) -> Result<Option<(DeadLetter, Original)>> {
+    pub(crate) async fn dead_letter(
+        &self,
+        tenant: &str,
+        id: &str,
+    ) -> Result<Option<(DeadLetter, Original)>> {
         let select = sqlx::query(
             r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms,
                       cast(key as blob) as key, cast(value as blob) as value, headers
                from weir_dead_letters where tenant = $1 and id = $2"#,
         );
         let rows = select.bind(tenant).bind(id).fetch_all(&self.pool).await;
-        Ok(self.rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))?.pop())
+        Ok(self
+            .rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))?
+            .pop())
     }
 
-    fn rows<T>(&self, rows: sqlx::Result<Vec<SqliteRow>>, read: impl Fn(&SqliteRow) -> sqlx::Result<T>) -> Result<Vec<T>> {
+    fn rows<T>(
+        &self,
+        rows: sqlx::Result<Vec<SqliteRow>>,
+        read: impl Fn(&SqliteRow) -> sqlx::Result<T>,
+    ) -> Result<Vec<T>> {
         let rows = rows.map_err(|error| self.error(&error))?;
-        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(|error| self.error(&error))
+        rows.iter()
+            .map(read)
+            .collect::<sqlx::Result<_>>()
+            .map_err(|error| self.error(&error))
     }
 
     fn error(&self, error: &sqlx::Error) -> HistoryError {
         let (place, reason) = (self.place.clone(), error.to_string());
         match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_) => HistoryError::Damaged { place, reason },
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_) => HistoryError::Damaged { place, reason },
             _ => HistoryError::Unavailable { place, reason },
         }
     }
@@ -241,7 +299,8 @@ fn segment(row: &SqliteRow) -> sqlx::Result<Segment> {
         failure: row.try_get("failure")?,
         reason: row.try_get("reason")?,
         attempt: row.try_get("attempt")?,
-        started: serde_json::from_str(&started).map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+        started: serde_json::from_str(&started)
+            .map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
         logs: row.try_get("logs")?,
         logs_dropped: row.try_get("logs_dropped")?,
         origin: row.try_get("origin")?,
@@ -265,7 +324,11 @@ fn output(row: &SqliteRow) -> sqlx::Result<Output> {
 }
 
 fn original(row: &SqliteRow) -> sqlx::Result<Original> {
-    Ok(Original { key: row.try_get("key")?, value: row.try_get("value")?, headers: row.try_get("headers")? })
+    Ok(Original {
+        key: row.try_get("key")?,
+        value: row.try_get("value")?,
+        headers: row.try_get("headers")?,
+    })
 }
 
 fn dead_letter(row: &SqliteRow) -> sqlx::Result<DeadLetter> {

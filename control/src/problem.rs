@@ -21,7 +21,12 @@ pub(crate) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), problems: Vec::new(), retry_after_s: None }
+        Self {
+            status,
+            detail: detail.into(),
+            problems: Vec::new(),
+            retry_after_s: None,
+        }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -33,18 +38,27 @@ impl Problem {
     }
 
     pub(crate) fn unprocessable(detail: impl Into<String>, problems: Vec<Value>) -> Self {
-        Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+        Self {
+            problems,
+            ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        }
     }
 
     /// Worth another try after a while.
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
-        Self { retry_after_s: Some(seconds), ..self }
+        Self {
+            retry_after_s: Some(seconds),
+            ..self
+        }
     }
 
     /// Our own fault; the log has the rest.
     pub(crate) fn internal(what: &str) -> Self {
         tracing::error!(what, "request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, format!("{what}; the server's log says more"))
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{what}; the server's log says more"),
+        )
     }
 }
 
@@ -61,7 +75,10 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -39,17 +39,28 @@ pub struct ControlState {
 /// Other crates' routes can be merged with it; to put them behind the same key, see [`ControlState::guard`].
 pub fn router(state: ControlState) -> Router {
     let api = Router::new()
-        .route("/api/v1/graphs", get(graphs::list).post(graphs::apply).layer(DefaultBodyLimit::max(GRAPH_BYTES_MAX)))
+        .route(
+            "/api/v1/graphs",
+            get(graphs::list)
+                .post(graphs::apply)
+                .layer(DefaultBodyLimit::max(GRAPH_BYTES_MAX)),
+        )
         .route("/api/v1/graphs/{name}", get(graphs::get))
         .route("/api/v1/modules", get(modules::list))
         .route("/api/v1/modules/missing", post(modules::missing))
-        .route("/api/v1/modules/{digest}", put(modules::put).layer(DefaultBodyLimit::max(modules::MODULE_BYTES_MAX)))
+        .route(
+            "/api/v1/modules/{digest}",
+            put(modules::put).layer(DefaultBodyLimit::max(modules::MODULE_BYTES_MAX)),
+        )
         .route("/api/v1/executions", get(executions::list))
         .route("/api/v1/executions/{id}", get(executions::get))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
         .with_state(state.clone());
-    let open = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(state.clone());
+    let open = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(state.clone());
     state.guard(api).merge(open)
 }
 
@@ -67,8 +78,23 @@ async fn healthz() -> Json<Value> {
 /// 200 when every dependency can do its work, else 503; either way each of them by name.
 async fn readyz(State(state): State<ControlState>) -> Response {
     let mut checks: Vec<(&str, Result<(), String>)> = vec![
-        ("store", state.store.changes_after(i64::MAX, 1).await.map(drop).map_err(|error| error.to_string())),
-        ("history", state.history.check().await.map_err(|error| error.to_string())),
+        (
+            "store",
+            state
+                .store
+                .changes_after(i64::MAX, 1)
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
+        ),
+        (
+            "history",
+            state
+                .history
+                .check()
+                .await
+                .map_err(|error| error.to_string()),
+        ),
     ];
     if let Some(activations) = &state.activations {
         checks.push(("activations", activations.check()));
@@ -77,10 +103,26 @@ async fn readyz(State(state): State<ControlState>) -> Response {
     let ready = checks.iter().all(|(_, result)| result.is_ok());
     let dependencies: Map<String, Value> = checks
         .into_iter()
-        .map(|(name, result)| (name.to_owned(), result.map_or_else(|reason| json!({"ready": false, "reason": reason}), |()| json!({"ready": true}))))
+        .map(|(name, result)| {
+            (
+                name.to_owned(),
+                result.map_or_else(
+                    |reason| json!({"ready": false, "reason": reason}),
+                    |()| json!({"ready": true}),
+                ),
+            )
+        })
         .collect();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "dependencies": dependencies}))).into_response()
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        Json(json!({"ready": ready, "dependencies": dependencies})),
+    )
+        .into_response()
 }
 
 /// A query string that cannot be read, in our words.

@@ -32,7 +32,9 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32> {
     match asked {
         None => Ok(LIMIT),
         Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        Some(limit) => Err(Problem::bad_request(format!("limit={limit} is outside 1 to {LIMIT_MAX}"))),
+        Some(limit) => Err(Problem::bad_request(format!(
+            "limit={limit} is outside 1 to {LIMIT_MAX}"
+        ))),
     }
 }
 
@@ -55,11 +57,23 @@ enum Form {
 pub(crate) fn data(content_type: &str, bytes: &[u8]) -> Shown {
     match str::from_utf8(bytes) {
         Ok(text) if is_json(content_type) => match serde_json::from_str::<Box<RawValue>>(text) {
-            Ok(json) => Shown { encoding: "json", data: Form::Json(json) },
-            Err(_) => Shown { encoding: "text", data: Form::Text(text.to_owned()) },
+            Ok(json) => Shown {
+                encoding: "json",
+                data: Form::Json(json),
+            },
+            Err(_) => Shown {
+                encoding: "text",
+                data: Form::Text(text.to_owned()),
+            },
         },
-        Ok(text) => Shown { encoding: "text", data: Form::Text(text.to_owned()) },
-        Err(_) => Shown { encoding: "base16", data: Form::Text(hex::encode(bytes)) },
+        Ok(text) => Shown {
+            encoding: "text",
+            data: Form::Text(text.to_owned()),
+        },
+        Err(_) => Shown {
+            encoding: "base16",
+            data: Form::Text(hex::encode(bytes)),
+        },
     }
 }
 
@@ -82,14 +96,19 @@ pub(crate) fn event(event: &Event) -> ShownEvent {
     ShownEvent {
         key: event.key.as_deref().map(short),
         content_type: event.content_type.clone(),
-        headers: event.headers.iter().map(|(name, value)| (name.clone(), short(value))).collect(),
+        headers: event
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), short(value)))
+            .collect(),
         data: data(&event.content_type, &event.data),
     }
 }
 
 fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+    essence.eq_ignore_ascii_case("application/json")
+        || essence.to_ascii_lowercase().ends_with("+json")
 }
 
 #[cfg(test)]
@@ -99,21 +118,48 @@ mod tests {
     #[test]
     fn payloads() {
         for (content_type, bytes, shown) in [
-            ("application/json", &b"{\"n\": 1.50}"[..], r#"{"encoding":"json","data":{"n": 1.50}}"#),
-            ("application/json; charset=utf-8", b"7", r#"{"encoding":"json","data":7}"#),
-            ("application/vnd.x+JSON", b"[]", r#"{"encoding":"json","data":[]}"#),
-            ("application/json", b"{broken", r#"{"encoding":"text","data":"{broken"}"#),
+            (
+                "application/json",
+                &b"{\"n\": 1.50}"[..],
+                r#"{"encoding":"json","data":{"n": 1.50}}"#,
+            ),
+            (
+                "application/json; charset=utf-8",
+                b"7",
+                r#"{"encoding":"json","data":7}"#,
+            ),
+            (
+                "application/vnd.x+JSON",
+                b"[]",
+                r#"{"encoding":"json","data":[]}"#,
+            ),
+            (
+                "application/json",
+                b"{broken",
+                r#"{"encoding":"text","data":"{broken"}"#,
+            ),
             ("text/plain", b"1", r#"{"encoding":"text","data":"1"}"#),
-            ("text/plain", b"\xff\x00", r#"{"encoding":"base16","data":"ff00"}"#),
+            (
+                "text/plain",
+                b"\xff\x00",
+                r#"{"encoding":"base16","data":"ff00"}"#,
+            ),
             ("application/json", b"", r#"{"encoding":"text","data":""}"#),
         ] {
-            assert_eq!(serde_json::to_string(&data(content_type, bytes)).expect("JSON"), shown);
+            assert_eq!(
+                serde_json::to_string(&data(content_type, bytes)).expect("JSON"),
+                shown
+            );
         }
     }
 
     #[test]
     fn limits() {
         assert_eq!(limit(None).ok(), Some(LIMIT));
-        assert!(limit(Some(0)).is_err() && limit(Some(LIMIT_MAX + 1)).is_err() && limit(Some(1)).is_ok());
+        assert!(
+            limit(Some(0)).is_err()
+                && limit(Some(LIMIT_MAX + 1)).is_err()
+                && limit(Some(1)).is_ok()
+        );
     }
 }

@@ -10,10 +10,21 @@ use crate::output::{Output, Rows, cell, shorten};
 pub(super) fn dlq(client: &Client, command: DlqCommand, output: &mut Output) -> anyhow::Result<()> {
     match command {
         DlqCommand::List { graph, kind, limit } => {
-            let query: Vec<(&str, String)> = [("graph", graph), ("kind", kind)].into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            let query: Vec<(&str, String)> = [("graph", graph), ("kind", kind)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect();
             let list = client.list("/api/v1/dead-letters", &query, limit.limit)?;
             output.print(&list, |value| Rows {
-                header: &["ID", "GRAPH", "STEP", "KIND", "REASON", "EXECUTION", "DIED AT"],
+                header: &[
+                    "ID",
+                    "GRAPH",
+                    "STEP",
+                    "KIND",
+                    "REASON",
+                    "EXECUTION",
+                    "DIED AT",
+                ],
                 rows: rows(value, |item| {
                     vec![
                         cell(item, "id"),
@@ -41,11 +52,19 @@ fn table(letter: &Value) -> Rows {
     for (name, value) in letter.as_object().into_iter().flatten() {
         match value {
             Value::Object(fields) if name == "record" => {
-                rows.extend(fields.iter().map(|(field, _)| vec![format!("record.{field}"), shorten(&cell(value, field), 2000)]));
+                rows.extend(fields.iter().map(|(field, _)| {
+                    vec![
+                        format!("record.{field}"),
+                        shorten(&cell(value, field), 2000),
+                    ]
+                }));
             }
             Value::Null => {}
             _ => rows.push(vec![name.clone(), shorten(&cell(letter, name), 2000)]),
         }
     }
-    Rows { header: &["FIELD", "VALUE"], rows }
+    Rows {
+        header: &["FIELD", "VALUE"],
+        rows,
+    }
 }

@@ -9,30 +9,63 @@ use crate::args::{ExecCommand, Status};
 use crate::client::{Client, segment};
 use crate::output::{Output, Rows, cell, shorten};
 
-pub(super) fn exec(client: &Client, command: ExecCommand, output: &mut Output) -> anyhow::Result<()> {
+pub(super) fn exec(
+    client: &Client,
+    command: ExecCommand,
+    output: &mut Output,
+) -> anyhow::Result<()> {
     match command {
-        ExecCommand::List { graph, status, trigger_id, since, limit } => {
+        ExecCommand::List {
+            graph,
+            status,
+            trigger_id,
+            since,
+            limit,
+        } => {
             let status = status.map(|status| match status {
                 Status::Running => "running".to_owned(),
                 Status::Succeeded => "succeeded".to_owned(),
                 Status::Failed => "failed".to_owned(),
             });
-            let query: Vec<(&str, String)> = [("graph", graph), ("status", status), ("trigger_id", trigger_id), ("since", since)]
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?)))
-                .collect();
+            let query: Vec<(&str, String)> = [
+                ("graph", graph),
+                ("status", status),
+                ("trigger_id", trigger_id),
+                ("since", since),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
             let list = client.list("/api/v1/executions", &query, limit.limit)?;
             output.print(&list, |value| Rows {
-                header: &["EXECUTION", "GRAPH", "TRIGGER", "STATUS", "TRIGGERED AT", "FAILURE"],
+                header: &[
+                    "EXECUTION",
+                    "GRAPH",
+                    "TRIGGER",
+                    "STATUS",
+                    "TRIGGERED AT",
+                    "FAILURE",
+                ],
                 rows: rows(value, |item| {
-                    vec![cell(item, "execution"), cell(item, "graph"), cell(item, "trigger"), cell(item, "status"), cell(item, "triggered_at"), failure(item)]
+                    vec![
+                        cell(item, "execution"),
+                        cell(item, "graph"),
+                        cell(item, "trigger"),
+                        cell(item, "status"),
+                        cell(item, "triggered_at"),
+                        failure(item),
+                    ]
                 }),
             })?;
         }
         ExecCommand::Get { id, wait } => {
             let execution = get(client, &id, wait)?;
             output.print(&execution, table)?;
-            if output.format() == crate::args::Format::Table && execution["outputs"].as_array().is_some_and(|outputs| !outputs.is_empty()) {
+            if output.format() == crate::args::Format::Table
+                && execution["outputs"]
+                    .as_array()
+                    .is_some_and(|outputs| !outputs.is_empty())
+            {
                 output.text("\n")?;
                 output.table(&outputs(&execution))?;
             }
@@ -42,7 +75,10 @@ pub(super) fn exec(client: &Client, command: ExecCommand, output: &mut Output) -
 }
 
 fn get(client: &Client, id: &str, wait: Option<Duration>) -> anyhow::Result<Value> {
-    let query: Vec<(&str, String)> = wait.into_iter().map(|wait| ("wait", format!("{}ms", wait.as_millis().min(60_000)))).collect();
+    let query: Vec<(&str, String)> = wait
+        .into_iter()
+        .map(|wait| ("wait", format!("{}ms", wait.as_millis().min(60_000))))
+        .collect();
     Ok(client.get(&format!("/api/v1/executions/{}", segment(id)), &query)?)
 }
 
@@ -52,8 +88,18 @@ pub(super) fn failure(item: &Value) -> String {
     if failure.is_null() {
         return "-".to_owned();
     }
-    let step = failure["step"].as_str().map(|step| format!("{step}: ")).unwrap_or_default();
-    shorten(&format!("{step}{}: {}", cell(failure, "kind"), cell(failure, "reason")), 80)
+    let step = failure["step"]
+        .as_str()
+        .map(|step| format!("{step}: "))
+        .unwrap_or_default();
+    shorten(
+        &format!(
+            "{step}{}: {}",
+            cell(failure, "kind"),
+            cell(failure, "reason")
+        ),
+        80,
+    )
 }
 
 /// An output's data on one line.
@@ -67,24 +113,57 @@ pub(super) fn data(output: &Value) -> String {
 
 fn table(execution: &Value) -> Rows {
     let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let mut rows: Vec<Vec<String>> =
-        ["execution", "graph", "version", "trigger", "trigger_id", "status", "triggered_at", "finished_at"].map(|field| row(field, cell(execution, field))).into();
+    let mut rows: Vec<Vec<String>> = [
+        "execution",
+        "graph",
+        "version",
+        "trigger",
+        "trigger_id",
+        "status",
+        "triggered_at",
+        "finished_at",
+    ]
+    .map(|field| row(field, cell(execution, field)))
+    .into();
     if !execution["failure"].is_null() {
         rows.push(row("failure", failure(execution)));
     }
     for segment in execution["segments"].as_array().into_iter().flatten() {
         for line in segment["logs"].as_array().into_iter().flatten() {
-            rows.push(row("log", shorten(&format!("{} {}: {}", cell(line, "level"), cell(line, "step"), cell(line, "message")), 160)));
+            rows.push(row(
+                "log",
+                shorten(
+                    &format!(
+                        "{} {}: {}",
+                        cell(line, "level"),
+                        cell(line, "step"),
+                        cell(line, "message")
+                    ),
+                    160,
+                ),
+            ));
         }
     }
-    Rows { header: &["FIELD", "VALUE"], rows }
+    Rows {
+        header: &["FIELD", "VALUE"],
+        rows,
+    }
 }
 
 fn outputs(execution: &Value) -> Rows {
     let outputs = execution["outputs"].as_array().into_iter().flatten();
     Rows {
         header: &["STEP", "PORT", "CONTENT TYPE", "DATA"],
-        rows: outputs.map(|output| vec![cell(output, "step"), cell(output, "port"), cell(output, "content_type"), data(output)]).collect(),
+        rows: outputs
+            .map(|output| {
+                vec![
+                    cell(output, "step"),
+                    cell(output, "port"),
+                    cell(output, "content_type"),
+                    data(output),
+                ]
+            })
+            .collect(),
     }
 }
 
@@ -97,8 +176,16 @@ mod tests {
     #[test]
     fn failures_on_one_line() {
         assert_eq!(failure(&json!({"failure": null})), "-");
-        assert_eq!(failure(&json!({"failure": {"step": "price", "kind": "trap", "reason": "unreachable"}})), "price: trap: unreachable");
-        assert_eq!(failure(&json!({"failure": {"step": null, "kind": "record", "reason": "short"}})), "record: short");
+        assert_eq!(
+            failure(
+                &json!({"failure": {"step": "price", "kind": "trap", "reason": "unreachable"}})
+            ),
+            "price: trap: unreachable"
+        );
+        assert_eq!(
+            failure(&json!({"failure": {"step": null, "kind": "record", "reason": "short"}})),
+            "record: short"
+        );
     }
 
     #[test]
@@ -109,8 +196,15 @@ mod tests {
             "outputs": [{"step": "a", "port": "out", "content_type": "application/json", "data": {"x": 1}}, {"step": "b", "port": "out", "content_type": "text/plain", "data": "hi"}],
         });
         let rows = table(&execution).rows;
-        assert!(rows.contains(&vec!["log".to_owned(), "info a: hello".to_owned()]), "{rows:?}");
-        let data: Vec<String> = outputs(&execution).rows.into_iter().map(|row| row[3].clone()).collect();
+        assert!(
+            rows.contains(&vec!["log".to_owned(), "info a: hello".to_owned()]),
+            "{rows:?}"
+        );
+        let data: Vec<String> = outputs(&execution)
+            .rows
+            .into_iter()
+            .map(|row| row[3].clone())
+            .collect();
         assert_eq!(data, ["{\"x\":1}", "hi"]);
     }
 }

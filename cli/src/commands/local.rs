@@ -30,48 +30,78 @@ pub(super) struct LocalModule {
 
 /// Reads and proves the graph alone.
 pub(super) fn parse(file: &Path) -> anyhow::Result<(String, Graph)> {
-    let source = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let graph = graph::parse(&source, &file.display().to_string()).map_err(|problems| Failure::failed(problems.to_string()))?;
+    let source =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let graph = graph::parse(&source, &file.display().to_string())
+        .map_err(|problems| Failure::failed(problems.to_string()))?;
     Ok((source, graph))
 }
 
 /// Reads and proves the graph with its modules and files.
 pub(super) fn load(file: &Path) -> anyhow::Result<Local> {
     let (source, parsed) = parse(file)?;
-    let mut folder = Folder { base: file.parent().unwrap_or(Path::new("")).to_owned(), modules: BTreeMap::new() };
-    let graph = parsed.resolve(&mut folder).map_err(|problems| Failure::failed(problems.to_string()))?;
+    let mut folder = Folder {
+        base: file.parent().unwrap_or(Path::new("")).to_owned(),
+        modules: BTreeMap::new(),
+    };
+    let graph = parsed
+        .resolve(&mut folder)
+        .map_err(|problems| Failure::failed(problems.to_string()))?;
     let missing = missing_grants(&graph, &folder.modules);
     if !missing.is_empty() {
-        return Err(Failure::failed(format!("{}: not everything that the modules ask for is granted\n  - {}", file.display(), missing.join("\n  - "))).into());
+        return Err(Failure::failed(format!(
+            "{}: not everything that the modules ask for is granted\n  - {}",
+            file.display(),
+            missing.join("\n  - ")
+        ))
+        .into());
     }
-    let canonical = graph.canonical().map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
+    let canonical = graph
+        .canonical()
+        .map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?;
     let version = graph::version(&canonical);
-    Ok(Local { file: file.to_owned(), source, graph, canonical, version, modules: folder.modules })
+    Ok(Local {
+        file: file.to_owned(),
+        source,
+        graph,
+        canonical,
+        version,
+        modules: folder.modules,
+    })
 }
 
 /// Says what a module file is.
 pub(super) fn inspect(path: &Path) -> anyhow::Result<(String, usize, ModuleInterface)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let interface = module::inspect(&bytes).map_err(|problem| Failure::failed(format!("{}: {problem}", path.display())))?;
+    let interface = module::inspect(&bytes)
+        .map_err(|problem| Failure::failed(format!("{}: {problem}", path.display())))?;
     Ok((digest(&bytes), bytes.len(), interface))
 }
 
 fn missing_grants(graph: &Graph, modules: &BTreeMap<String, LocalModule>) -> Vec<String> {
     let mut missing = Vec::new();
     for step in &graph.steps {
-        let Some(found) = modules.get(&step.uses) else { continue };
+        let Some(found) = modules.get(&step.uses) else {
+            continue;
+        };
         if let Err(lines) = module::check_grants(&found.interface, step) {
-            missing.extend(lines.into_iter().map(|line| format!("step \"{}\" ({}): {line}", step.name, found.path.display())));
+            missing.extend(
+                lines.into_iter().map(|line| {
+                    format!("step \"{}\" ({}): {line}", step.name, found.path.display())
+                }),
+            );
         }
     }
     missing
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::from("sha256:"), |mut text, byte| {
-        text.push_str(&format!("{byte:02x}"));
-        text
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::from("sha256:"), |mut text, byte| {
+            text.push_str(&format!("{byte:02x}"));
+            text
+        })
 }
 
 /// Resolves paths relative to the graph's folder.
@@ -87,18 +117,31 @@ impl Resolve for Folder {
         }
         let is_path = uses.contains('/') || uses.ends_with(".wasm");
         if !is_path {
-            return Err(format!("\"{uses}\" is the name of a module, and this version knows no names yet; write the path of its .wasm file, such as ./{}.wasm", uses.split('@').next().unwrap_or(uses)));
+            return Err(format!(
+                "\"{uses}\" is the name of a module, and this version knows no names yet; write the path of its .wasm file, such as ./{}.wasm",
+                uses.split('@').next().unwrap_or(uses)
+            ));
         }
         let path = self.base.join(uses);
-        let bytes = std::fs::read(&path).map_err(|error| format!("cannot read the module {}: {error}", path.display()))?;
-        let interface = module::inspect(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?;
+        let bytes = std::fs::read(&path)
+            .map_err(|error| format!("cannot read the module {}: {error}", path.display()))?;
+        let interface =
+            module::inspect(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?;
         let digest = digest(&bytes);
-        self.modules.insert(digest.clone(), LocalModule { path, bytes, interface });
+        self.modules.insert(
+            digest.clone(),
+            LocalModule {
+                path,
+                bytes,
+                interface,
+            },
+        );
         Ok(digest)
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
         let path = self.base.join(path);
-        std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        std::fs::read_to_string(&path)
+            .map_err(|error| format!("cannot read {}: {error}", path.display()))
     }
 }

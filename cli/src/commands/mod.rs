@@ -50,7 +50,9 @@ pub fn run(cli: Cli, hooks: &Hooks) -> ExitCode {
         Err(error) => match exit::of(&error) {
             None => ExitCode::SUCCESS,
             Some(exit) => {
-                output.progress().note(&format!("error: {}", message(&error)));
+                output
+                    .progress()
+                    .note(&format!("error: {}", message(&error)));
                 exit.into()
             }
         },
@@ -59,7 +61,9 @@ pub fn run(cli: Cli, hooks: &Hooks) -> ExitCode {
 
 /// The chain of an error on one line, each cause once; a `Failure` speaks for itself.
 fn message(error: &anyhow::Error) -> String {
-    error.downcast_ref::<Failure>().map_or_else(|| format!("{error:#}"), ToString::to_string)
+    error
+        .downcast_ref::<Failure>()
+        .map_or_else(|| format!("{error:#}"), ToString::to_string)
 }
 
 fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit> {

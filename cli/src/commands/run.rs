@@ -32,25 +32,43 @@ pub(super) fn run(
         return fire(&super::client(global)?, &args.graph, args, &events, output);
     }
     if !file.is_file() {
-        return Err(Failure::new(Exit::NotFound, format!("there is no file {}", file.display())).into());
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!("there is no file {}", file.display()),
+        )
+        .into());
     }
     // Proven before a server is started for it.
     super::local::load(file)?;
     let server = ephemeral(file)?;
     let client = Client::new(&server.url(), server.api_key())?;
     let applied = apply::apply_file(&client, file, output.progress())?;
-    let name = applied["name"].as_str().context("the server did not say the graph's name")?;
+    let name = applied["name"]
+        .as_str()
+        .context("the server did not say the graph's name")?;
     fire(&client, name, args, &events, output)
 }
 
-fn fire(client: &Client, graph: &str, args: &RunArgs, events: &[String], output: &mut Output) -> anyhow::Result<Exit> {
+fn fire(
+    client: &Client,
+    graph: &str,
+    args: &RunArgs,
+    events: &[String],
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
     let deadline = Instant::now() + args.timeout;
     let trigger = trigger(&graphs::get(client, graph)?, args.trigger.as_deref())?;
-    let path = format!("/api/v1/graphs/{}/triggers/{}/batch", segment(graph), segment(&trigger));
+    let path = format!(
+        "/api/v1/graphs/{}/triggers/{}/batch",
+        segment(graph),
+        segment(&trigger)
+    );
     let mut executions = Vec::with_capacity(events.len());
     for batch in batches(events) {
         let answer = client.post(&path, "application/x-ndjson", batch.as_bytes())?;
-        let ids = answer["executions"].as_array().context("the server did not name the executions")?;
+        let ids = answer["executions"]
+            .as_array()
+            .context("the server did not name the executions")?;
         executions.extend(ids.iter().filter_map(Value::as_str).map(str::to_owned));
     }
     let bar = output.progress().bar("executions", executions.len() as u64);
@@ -68,11 +86,20 @@ fn fire(client: &Client, graph: &str, args: &RunArgs, events: &[String], output:
     }
     bar.finish_and_clear();
     if output.format() == Format::Table {
-        output.table(&Rows { header: &["EXECUTION", "STATUS", "STEP", "PORT", "DATA"], rows })?;
+        output.table(&Rows {
+            header: &["EXECUTION", "STATUS", "STEP", "PORT", "DATA"],
+            rows,
+        })?;
     }
     output.flush()?;
     output.progress().note(&tally.to_string());
-    Ok(if tally.succeeded == executions.len() && executions.len() == events.len() { Exit::Ok } else { Exit::Failed })
+    Ok(
+        if tally.succeeded == executions.len() && executions.len() == events.len() {
+            Exit::Ok
+        } else {
+            Exit::Failed
+        },
+    )
 }
 
 /// The execution as the server shows it when it is complete or time has run out.
@@ -82,9 +109,13 @@ fn wait(client: &Client, id: &str, deadline: Instant) -> Result<Value, Failure> 
         let query = [("wait", format!("{}ms", left.min(WAIT_MAX).as_millis()))];
         let out_of_time = left <= WAIT_MAX;
         match client.try_get(&format!("/api/v1/executions/{}", segment(id)), &query)? {
-            Ok(execution) if out_of_time || execution["status"] != "running" => return Ok(execution),
+            Ok(execution) if out_of_time || execution["status"] != "running" => {
+                return Ok(execution);
+            }
             // Accepted, and nothing of it has landed yet.
-            Err(refused) if refused.status == 404 && out_of_time => return Ok(json!({"execution": id, "status": "running", "outputs": []})),
+            Err(refused) if refused.status == 404 && out_of_time => {
+                return Ok(json!({"execution": id, "status": "running", "outputs": []}));
+            }
             Ok(_) => {}
             Err(refused) if refused.status == 404 => {}
             Err(refused) => return Err(refused.into_failure()),
@@ -96,16 +127,27 @@ fn wait(client: &Client, id: &str, deadline: Instant) -> Result<Value, Failure> 
 fn trigger(graph: &Value, named: Option<&str>) -> Result<String, Failure> {
     let name = cell(graph, "name");
     let triggers = graph["triggers"].as_array().into_iter().flatten();
-    let manual: Vec<String> = triggers.filter(|t| t["kind"] == "manual").map(|t| cell(t, "name")).collect();
+    let manual: Vec<String> = triggers
+        .filter(|t| t["kind"] == "manual")
+        .map(|t| cell(t, "name"))
+        .collect();
     match (named, manual.as_slice()) {
         (Some(named), manual) if manual.iter().any(|m| m == named) => Ok(named.to_owned()),
-        (_, []) => Err(Failure::failed(format!("graph \"{name}\" has no manual trigger; add one under triggers:, such as  hand: {{ manual: {{}} }}"))),
+        (_, []) => Err(Failure::failed(format!(
+            "graph \"{name}\" has no manual trigger; add one under triggers:, such as  hand: {{ manual: {{}} }}"
+        ))),
         (Some(named), manual) => Err(Failure::new(
             Exit::NotFound,
-            format!("graph \"{name}\" has no manual trigger \"{named}\"; it has {}", manual.join(", ")),
+            format!(
+                "graph \"{name}\" has no manual trigger \"{named}\"; it has {}",
+                manual.join(", ")
+            ),
         )),
         (None, [one]) => Ok(one.clone()),
-        (None, several) => Err(Failure::usage(format!("graph \"{name}\" has several manual triggers; say which with --trigger: {}", several.join(", ")))),
+        (None, several) => Err(Failure::usage(format!(
+            "graph \"{name}\" has several manual triggers; say which with --trigger: {}",
+            several.join(", ")
+        ))),
     }
 }
 
@@ -113,19 +155,35 @@ fn trigger(graph: &Value, named: Option<&str>) -> Result<String, Failure> {
 fn events(input: &Path) -> anyhow::Result<Vec<String>> {
     let mut text = String::new();
     if input == Path::new("-") {
-        std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read standard input")?;
     } else {
-        text = std::fs::read_to_string(input).with_context(|| format!("cannot read {}", input.display()))?;
+        text = std::fs::read_to_string(input)
+            .with_context(|| format!("cannot read {}", input.display()))?;
     }
     let mut events = Vec::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (number, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(line) {
-            return Err(Failure::failed(format!("{}:{}: not JSON: {error}", input.display(), number + 1)).into());
+            return Err(Failure::failed(format!(
+                "{}:{}: not JSON: {error}",
+                input.display(),
+                number + 1
+            ))
+            .into());
         }
         events.push(line.to_owned());
     }
     if events.is_empty() {
-        return Err(Failure::failed(format!("{} holds no events; write one JSON value a line", input.display())).into());
+        return Err(Failure::failed(format!(
+            "{} holds no events; write one JSON value a line",
+            input.display()
+        ))
+        .into());
     }
     Ok(events)
 }
@@ -136,7 +194,9 @@ fn batches(events: &[String]) -> Vec<String> {
     let mut count = 0;
     for event in events {
         match batches.last_mut() {
-            Some(batch) if count < BATCH_EVENTS_MAX && batch.len() + event.len() < BATCH_BYTES_MAX => {
+            Some(batch)
+                if count < BATCH_EVENTS_MAX && batch.len() + event.len() < BATCH_BYTES_MAX =>
+            {
                 batch.push_str(event);
                 batch.push('\n');
                 count += 1;
@@ -151,7 +211,10 @@ fn batches(events: &[String]) -> Vec<String> {
 }
 
 fn is_file_name(graph: &str) -> bool {
-    graph.contains(['/', '\\']) || [".yaml", ".yml", ".json"].iter().any(|end| graph.ends_with(end))
+    graph.contains(['/', '\\'])
+        || [".yaml", ".yml", ".json"]
+            .iter()
+            .any(|end| graph.ends_with(end))
 }
 
 /// What a program wants to know of an execution.
@@ -167,12 +230,26 @@ fn line(execution: &Value) -> Value {
 
 /// One row for each output; one with the failure where there is none.
 fn table_rows(execution: &Value) -> Vec<Vec<String>> {
-    let outputs = execution["outputs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let row = |step: String, port: String, data: String| vec![cell(execution, "execution"), cell(execution, "status"), step, port, data];
+    let outputs = execution["outputs"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let row = |step: String, port: String, data: String| {
+        vec![
+            cell(execution, "execution"),
+            cell(execution, "status"),
+            step,
+            port,
+            data,
+        ]
+    };
     if outputs.is_empty() {
         return vec![row("-".to_owned(), "-".to_owned(), failure(execution))];
     }
-    outputs.iter().map(|output| row(cell(output, "step"), cell(output, "port"), data(output))).collect()
+    outputs
+        .iter()
+        .map(|output| row(cell(output, "step"), cell(output, "port"), data(output)))
+        .collect()
 }
 
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -196,7 +273,11 @@ impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} succeeded, {} failed", self.succeeded, self.failed)?;
         if self.running > 0 {
-            write!(f, ", {} not finished in time; they go on, look with `weir exec list --status running`", self.running)?;
+            write!(
+                f,
+                ", {} not finished in time; they go on, look with `weir exec list --status running`",
+                self.running
+            )?;
         }
         Ok(())
     }
@@ -208,39 +289,78 @@ mod tests {
 
     #[test]
     fn batches_are_bounded_and_lose_nothing() {
-        let events: Vec<String> = (0..1000).map(|i| if i == 500 { "x".repeat(BATCH_BYTES_MAX * 2) } else { i.to_string() }).collect();
+        let events: Vec<String> = (0..1000)
+            .map(|i| {
+                if i == 500 {
+                    "x".repeat(BATCH_BYTES_MAX * 2)
+                } else {
+                    i.to_string()
+                }
+            })
+            .collect();
         let batches = batches(&events);
-        assert_eq!(batches.concat(), events.iter().map(|e| format!("{e}\n")).collect::<String>());
-        assert!(batches.iter().all(|b| b.lines().count() <= BATCH_EVENTS_MAX));
-        assert!(batches.iter().filter(|b| b.len() > BATCH_BYTES_MAX).all(|b| b.lines().count() == 1));
+        assert_eq!(
+            batches.concat(),
+            events.iter().map(|e| format!("{e}\n")).collect::<String>()
+        );
+        assert!(
+            batches
+                .iter()
+                .all(|b| b.lines().count() <= BATCH_EVENTS_MAX)
+        );
+        assert!(
+            batches
+                .iter()
+                .filter(|b| b.len() > BATCH_BYTES_MAX)
+                .all(|b| b.lines().count() == 1)
+        );
     }
 
     #[test]
     fn which_trigger() {
         let graph = |triggers: Value| json!({"name": "g", "triggers": triggers});
-        let one = graph(json!([{"name": "shop", "kind": "webhook"}, {"name": "hand", "kind": "manual"}]));
+        let one =
+            graph(json!([{"name": "shop", "kind": "webhook"}, {"name": "hand", "kind": "manual"}]));
         assert_eq!(trigger(&one, None), Ok("hand".to_owned()));
         assert_eq!(trigger(&one, Some("hand")), Ok("hand".to_owned()));
-        assert_eq!(trigger(&one, Some("shop")).map_err(|f| f.exit), Err(Exit::NotFound));
-        assert_eq!(trigger(&graph(json!([{"name": "shop", "kind": "webhook"}])), None).map_err(|f| f.exit), Err(Exit::Failed));
+        assert_eq!(
+            trigger(&one, Some("shop")).map_err(|f| f.exit),
+            Err(Exit::NotFound)
+        );
+        assert_eq!(
+            trigger(&graph(json!([{"name": "shop", "kind": "webhook"}])), None).map_err(|f| f.exit),
+            Err(Exit::Failed)
+        );
         let two = graph(json!([{"name": "a", "kind": "manual"}, {"name": "b", "kind": "manual"}]));
         assert_eq!(trigger(&two, None).map_err(|f| f.exit), Err(Exit::Usage));
     }
 
     #[test]
     fn names_and_files() {
-        assert!(is_file_name("./orders") && is_file_name("orders.yaml") && is_file_name("a/b.json"));
+        assert!(
+            is_file_name("./orders") && is_file_name("orders.yaml") && is_file_name("a/b.json")
+        );
         assert!(!is_file_name("orders"));
     }
 
     #[test]
     fn a_failed_execution_has_a_row_and_counts() {
         let failed = json!({"execution": "e", "status": "failed", "outputs": [], "failure": {"step": "s", "kind": "trap", "reason": "r"}});
-        assert_eq!(table_rows(&failed), [["e", "failed", "-", "-", "s: trap: r"]]);
+        assert_eq!(
+            table_rows(&failed),
+            [["e", "failed", "-", "-", "s: trap: r"]]
+        );
         let mut tally = Tally::default();
         tally.count(&failed);
         tally.count(&json!({"status": "running"}));
-        assert_eq!(tally, Tally { succeeded: 0, failed: 1, running: 1 });
+        assert_eq!(
+            tally,
+            Tally {
+                succeeded: 0,
+                failed: 1,
+                running: 1
+            }
+        );
         assert!(tally.to_string().contains("1 not finished in time"));
     }
 }

@@ -37,13 +37,17 @@ pub(super) fn server(global: &Global) -> anyhow::Result<(String, Option<String>)
 
 fn merge(global: &Global, file: Settings) -> (String, Option<String>) {
     let set = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
-    let url = set(&global.url).or(file.client.url).unwrap_or_else(|| URL.to_owned());
+    let url = set(&global.url)
+        .or(file.client.url)
+        .unwrap_or_else(|| URL.to_owned());
     (url, set(&global.api_key).or(file.client.api_key))
 }
 
 fn read(path: &Path) -> anyhow::Result<Settings> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let settings = toml::from_str(&text).map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let settings = toml::from_str(&text)
+        .map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))?;
     Ok(settings)
 }
 
@@ -53,18 +57,33 @@ mod tests {
 
     #[test]
     fn flag_over_file_over_default() {
-        let file = || toml::from_str::<Settings>("[client]\nurl = \"http://a:1\"\napi_key = \"k\"\n[log]\nkind = \"embedded\"").expect("settings");
+        let file = || {
+            toml::from_str::<Settings>(
+                "[client]\nurl = \"http://a:1\"\napi_key = \"k\"\n[log]\nkind = \"embedded\"",
+            )
+            .expect("settings")
+        };
         let mut global = Global::default();
         assert_eq!(merge(&global, Settings::default()), (URL.to_owned(), None));
-        assert_eq!(merge(&global, file()), ("http://a:1".to_owned(), Some("k".to_owned())));
+        assert_eq!(
+            merge(&global, file()),
+            ("http://a:1".to_owned(), Some("k".to_owned()))
+        );
         global.url = Some("http://b:2".to_owned());
         global.api_key = Some(String::new());
-        assert_eq!(merge(&global, file()), ("http://b:2".to_owned(), Some("k".to_owned())), "an empty variable is not set");
+        assert_eq!(
+            merge(&global, file()),
+            ("http://b:2".to_owned(), Some("k".to_owned())),
+            "an empty variable is not set"
+        );
     }
 
     #[test]
     fn a_wrong_field_is_named() {
-        let error = toml::from_str::<Settings>("[client]\nurk = 1").err().map(|e| e.to_string()).unwrap_or_default();
+        let error = toml::from_str::<Settings>("[client]\nurk = 1")
+            .err()
+            .map(|e| e.to_string())
+            .unwrap_or_default();
         assert!(error.contains("urk"), "{error}");
     }
 }

@@ -32,7 +32,14 @@ pub(super) fn validate(args: &ValidateArgs, output: &mut Output) -> anyhow::Resu
     if !items.is_empty() || exit == Exit::Ok {
         output.print(&json!({ "items": items }), |value| Rows {
             header: &["FILE", "GRAPH", "STEPS", "VERSION"],
-            rows: rows(value, |item| vec![cell(item, "file"), cell(item, "name"), cell(item, "steps"), shorten(&cell(item, "version"), 13)]),
+            rows: rows(value, |item| {
+                vec![
+                    cell(item, "file"),
+                    cell(item, "name"),
+                    cell(item, "steps"),
+                    shorten(&cell(item, "version"), 13),
+                ]
+            }),
         })?;
     }
     Ok(exit)
@@ -42,10 +49,24 @@ pub(super) fn inspect(file: &Path, output: &mut Output) -> anyhow::Result<()> {
     let (digest, bytes, interface) = local::inspect(file)?;
     let value = json!({"file": file.display().to_string(), "digest": digest, "bytes": bytes, "interface": interface});
     output.print(&value, |value| {
-        let imports = value["interface"]["imports"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+        let imports = value["interface"]["imports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         Rows {
             header: &["DIGEST", "BYTES", "IMPORTS"],
-            rows: vec![vec![cell(value, "digest"), cell(value, "bytes"), if imports.is_empty() { "none".to_owned() } else { imports }]],
+            rows: vec![vec![
+                cell(value, "digest"),
+                cell(value, "bytes"),
+                if imports.is_empty() {
+                    "none".to_owned()
+                } else {
+                    imports
+                },
+            ]],
         }
     })?;
     Ok(())
@@ -53,5 +74,10 @@ pub(super) fn inspect(file: &Path, output: &mut Output) -> anyhow::Result<()> {
 
 /// One row for each of `items`.
 pub(super) fn rows(value: &Value, row: impl Fn(&Value) -> Vec<String>) -> Vec<Vec<String>> {
-    value["items"].as_array().into_iter().flatten().map(row).collect()
+    value["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(row)
+        .collect()
 }

@@ -32,10 +32,15 @@ pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
         ))
         .into());
     }
-    std::fs::create_dir_all(&args.data).with_context(|| format!("cannot create the folder {}", args.data.display()))?;
+    std::fs::create_dir_all(&args.data)
+        .with_context(|| format!("cannot create the folder {}", args.data.display()))?;
     let _lock = lock(&args.data)?;
     let graphs = graph_files(&args.paths)?;
-    let roles = Roles::start(RolesConfig { place: Place::Folder(args.data.clone()), listen: args.listen, api_key: api_key.clone() })?;
+    let roles = Roles::start(RolesConfig {
+        place: Place::Folder(args.data.clone()),
+        listen: args.listen,
+        api_key: api_key.clone(),
+    })?;
     let url = roles.url().to_owned();
     let applied = apply_all(&Client::new(&url, api_key)?, &graphs, global.output);
     if let Err(e) = applied {
@@ -56,8 +61,15 @@ pub(crate) fn ephemeral(_file: &Path) -> anyhow::Result<Box<dyn Ephemeral>> {
     log_to_stderr("error");
     let folder = tempfile::tempdir().context("cannot create a folder for temporary files")?;
     let listen = ([127, 0, 0, 1], 0).into();
-    let roles = Roles::start(RolesConfig { place: Place::Memory(folder.path().to_owned()), listen, api_key: None })?;
-    Ok(Box::new(Server { roles: Some(roles), _folder: folder }))
+    let roles = Roles::start(RolesConfig {
+        place: Place::Memory(folder.path().to_owned()),
+        listen,
+        api_key: None,
+    })?;
+    Ok(Box::new(Server {
+        roles: Some(roles),
+        _folder: folder,
+    }))
 }
 
 struct Server {
@@ -67,7 +79,10 @@ struct Server {
 
 impl Ephemeral for Server {
     fn url(&self) -> String {
-        self.roles.as_ref().map(|roles| roles.url().to_owned()).unwrap_or_default()
+        self.roles
+            .as_ref()
+            .map(|roles| roles.url().to_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -82,7 +97,12 @@ impl Drop for Server {
 /// One process owns a data folder; the lock goes with the process, however it ends.
 fn lock(data: &Path) -> anyhow::Result<File> {
     let path = data.join("lock");
-    let file = File::options().create(true).write(true).truncate(false).open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::failed(format!(
@@ -116,14 +136,18 @@ fn search(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> anyhow::Resu
         .collect();
     entries.sort();
     for path in entries {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
         if path.is_dir() {
             if depth > 0 && !name.starts_with('.') && name != "target" && name != "node_modules" {
                 search(&path, depth - 1, files)?;
             }
         } else if (name.ends_with(".yaml") || name.ends_with(".yml"))
             && !name.ends_with(".test.yaml")
-            && std::fs::read_to_string(&path).is_ok_and(|text| text.lines().any(|line| line.starts_with("weir:")))
+            && std::fs::read_to_string(&path)
+                .is_ok_and(|text| text.lines().any(|line| line.starts_with("weir:")))
         {
             files.push(path);
         }
@@ -137,7 +161,12 @@ fn apply_all(client: &Client, graphs: &[PathBuf], format: Format) -> anyhow::Res
         let applied = apply::apply_file(client, file, output.progress())?;
         let text = |field: &str| applied[field].as_str().unwrap_or_default().to_owned();
         let version = text("version");
-        say(&format!("  graph  {} {} from {}", text("name"), version.get(..12).unwrap_or(&version), file.display()));
+        say(&format!(
+            "  graph  {} {} from {}",
+            text("name"),
+            version.get(..12).unwrap_or(&version),
+            file.display()
+        ));
     }
     Ok(())
 }

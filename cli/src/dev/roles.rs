@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use axum::Router;
 use axum::routing::get;
 use control::{Activations, ControlState, History};
-use ingest::{Clock, Components, Ingest, IngestConfig, InboxSource, Secret, Secrets};
+use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
@@ -68,26 +68,59 @@ impl Roles {
         let (embedded, store, folder) = match &config.place {
             Place::Folder(folder) => {
                 let log = Embedded::open(&folder.join("log.db"))?;
-                (log, runtime.block_on(Store::open(&folder.join("store.db")))?, folder)
+                (
+                    log,
+                    runtime.block_on(Store::open(&folder.join("store.db")))?,
+                    folder,
+                )
             }
-            Place::Memory(folder) => (Embedded::memory(), runtime.block_on(Store::memory())?, folder),
+            Place::Memory(folder) => (
+                Embedded::memory(),
+                runtime.block_on(Store::memory())?,
+                folder,
+            ),
         };
         let log: Arc<dyn Log> = Arc::new(embedded.clone());
         log.create_topics(&catalog::topics())?;
 
         let history = folder.join("history.db");
-        let sink = Sink::start(log.clone(), Sqlite::open("history", &history)?, SinkConfig::new("history"), Arc::new(|| {}))?;
-        let engine = Engine::new(EngineConfig { cache_dir: Some(folder.join("modules")), ..EngineConfig::default() })?;
+        let sink = Sink::start(
+            log.clone(),
+            Sqlite::open("history", &history)?,
+            SinkConfig::new("history"),
+            Arc::new(|| {}),
+        )?;
+        let engine = Engine::new(EngineConfig {
+            cache_dir: Some(folder.join("modules")),
+            ..EngineConfig::default()
+        })?;
         let processing = ProcessorConfig::default();
-        let definitions = Arc::new(Definitions::new(store.clone(), engine, runtime.handle().clone(), &processing));
+        let definitions = Arc::new(Definitions::new(
+            store.clone(),
+            engine,
+            runtime.handle().clone(),
+            &processing,
+        ));
         let processor = Processor::start(log.clone(), definitions, &processing, now_ms)?;
-        let activations = Arc::new(Activations::start(log.clone(), store.clone(), runtime.handle().clone())?);
+        let activations = Arc::new(Activations::start(
+            log.clone(),
+            store.clone(),
+            runtime.handle().clone(),
+        )?);
 
         let clock = Clock::new(now_us);
         let ingesting = IngestConfig::default();
         let inbox = InboxSource::start(log.clone(), &store, clock.clone(), &ingesting)?;
         let secrets: Arc<dyn Secrets> = Arc::new(environment);
-        let ingest = Ingest::new(ingesting, Components { log: log.clone(), store: store.clone(), secrets, clock });
+        let ingest = Ingest::new(
+            ingesting,
+            Components {
+                log: log.clone(),
+                store: store.clone(),
+                secrets,
+                clock,
+            },
+        );
 
         let control = ControlState {
             store: store.clone(),
@@ -97,13 +130,21 @@ impl Roles {
             readiness: Vec::new(),
         };
         let routes = Router::new()
-            .route("/metrics", get(move || std::future::ready(metrics.render())))
+            .route(
+                "/metrics",
+                get(move || std::future::ready(metrics.render())),
+            )
             .merge(ingest::hooks(ingest.clone()))
             .merge(control.guard(ingest::api(ingest)))
             .merge(control::router(control));
         let listener = runtime
             .block_on(TcpListener::bind(config.listen))
-            .with_context(|| format!("cannot listen on {}; is another server there? try --listen 127.0.0.1:0", config.listen))?;
+            .with_context(|| {
+                format!(
+                    "cannot listen on {}; is another server there? try --listen 127.0.0.1:0",
+                    config.listen
+                )
+            })?;
         let url = format!("http://{}", listener.local_addr()?);
         let (close, closed) = oneshot::channel::<()>();
         let server = runtime.spawn(async move {
@@ -114,7 +155,18 @@ impl Roles {
                 .await
         });
         let retention = runtime.spawn(retain(embedded));
-        Ok(Self { runtime, url, close, server, retention, inbox, activations, processor, sink, store })
+        Ok(Self {
+            runtime,
+            url,
+            close,
+            server,
+            retention,
+            inbox,
+            activations,
+            processor,
+            sink,
+            store,
+        })
     }
 
     pub(super) fn url(&self) -> &str {
@@ -158,7 +210,10 @@ impl Roles {
             self.inbox.stop().await;
             self.retention.abort();
         });
-        let processed = self.processor.stop().context("the processor did not stop cleanly");
+        let processed = self
+            .processor
+            .stop()
+            .context("the processor did not stop cleanly");
         drop(self.activations);
         let landed = self.sink.stop().context("the sink did not stop cleanly");
         self.runtime.block_on(self.store.close());
@@ -182,7 +237,10 @@ async fn retain(log: Embedded) {
 
 /// Secrets that graphs name come from the environment.
 fn environment(_tenant: &str, name: &str) -> Option<Secret> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).map(Secret::new)
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(Secret::new)
 }
 
 fn metrics() -> PrometheusHandle {
@@ -195,7 +253,9 @@ fn metrics() -> PrometheusHandle {
 }
 
 fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
 }
 
 fn now_ms() -> i64 {

@@ -1,0 +1,8 @@
+//! The control plane over real HTTP, on a store in memory, the embedded log in memory and a history file that the tests fill.
+
+mod access;
+mod activations;
+mod dead_letters;
+mod executions;
+mod graphs;
+mod support;
