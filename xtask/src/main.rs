@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::github;
 use xtask::guests::{self, NoToolchain, Outcome};
 
 #[derive(Parser)]
@@ -23,6 +24,8 @@ enum Task {
         /// Only these
         names: Vec<String>,
     },
+    /// Post GitHub's webhooks, signed, to a `weir dev` on this machine
+    SendGithub(github::Options),
     /// Start and stop the servers that tests need
     #[command(subcommand)]
     Services(xtask::services::Task),
@@ -43,6 +46,18 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Services(task) => {
             xtask::services::run(&task)?.iter().for_each(say);
             Ok(ExitCode::SUCCESS)
+        }
+        Task::SendGithub(options) => {
+            let report = github::send(&xtask::root(), &options)?;
+            match options.output {
+                github::Format::Table => say(&report),
+                github::Format::Json => say(serde_json::to_string_pretty(&report)?),
+            }
+            Ok(if report.problems.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
         Task::Guests { check, names } => {
             let root = xtask::root();

@@ -30,5 +30,11 @@ macro_rules! export {
     ($step:ident) => {
         #[cfg(target_family = "wasm")]
         $crate::bindings::export_bindings!($step with_types_in $crate::bindings);
+        // Elsewhere, as in unit tests, it only has to be a step.
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn(
+            &$crate::Context,
+            ::std::vec::Vec<$crate::Event>,
+        ) -> ::std::result::Result<::std::vec::Vec<$crate::Output>, $crate::Failure> = <$step as $crate::Step>::handle;
     };
 }

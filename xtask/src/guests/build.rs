@@ -17,7 +17,11 @@ pub(super) const LINK_ARGS: [&str; 2] = ["-zstack-size=65536", "--initial-memory
 pub(super) const TARGETS_SALT: &str = "1";
 
 /// Builds the folder's guests; gives the component of each.
-pub fn build(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn build(
+    root: &Path,
+    folder: &Folder,
+    toolchain: &Toolchain,
+) -> Result<Vec<(String, Vec<u8>)>> {
     if folder.guests.is_empty() {
         return Ok(Vec::new());
     }
@@ -29,18 +33,32 @@ pub fn build(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Result<Vec<
     // Fetched first, so that the folder whose name is taken out of the components exists.
     run(cargo(root, folder, toolchain).args(["fetch", "--quiet", "--locked"]))?;
     let mut command = cargo(root, folder, toolchain);
-    command.args(["build", "--quiet", "--workspace", "--release", "--locked", "--target", target]);
+    command.args([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--release",
+        "--locked",
+        "--target",
+        target,
+    ]);
     command.arg("--target-dir").arg(&target_dir);
     if let Way::BuildStd { .. } = toolchain.way {
         command.arg("-Zbuild-std=std,panic_abort");
     }
     run(command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root, toolchain)?))?;
     let component = |guest: &String| {
-        let path = target_dir.join(target).join("release").join(format!("{}.wasm", guest.replace('-', "_")));
-        let module = std::fs::read(&path).with_context(|| format!("cargo left no {}", path.display()))?;
+        let path = target_dir
+            .join(target)
+            .join("release")
+            .join(format!("{}.wasm", guest.replace('-', "_")));
+        let module =
+            std::fs::read(&path).with_context(|| format!("cargo left no {}", path.display()))?;
         let component = match toolchain.way {
             Way::Target => module,
-            Way::BuildStd { .. } => encode(&module).with_context(|| format!("in the guest \"{guest}\""))?,
+            Way::BuildStd { .. } => {
+                encode(&module).with_context(|| format!("in the guest \"{guest}\""))?
+            }
         };
         Ok((guest.clone(), component))
     };
@@ -49,14 +67,26 @@ pub fn build(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Result<Vec<
 
 /// A core module that carries its WIT in custom sections, as `wit-bindgen` leaves it, as a component.
 fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    ComponentEncoder::default().validate(true).module(module)?.encode()
+    ComponentEncoder::default()
+        .validate(true)
+        .module(module)?
+        .encode()
 }
 
 fn cargo(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root.join(&folder.path)).env("RUSTC", &toolchain.rustc).env("RUSTC_BOOTSTRAP", "1");
+    command
+        .current_dir(root.join(&folder.path))
+        .env("RUSTC", &toolchain.rustc)
+        .env("RUSTC_BOOTSTRAP", "1");
     // What the caller builds with is about another target.
-    for name in ["RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL"] {
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CARGO_TARGET_DIR",
+        "CARGO_INCREMENTAL",
+    ] {
         command.env_remove(name);
     }
     command
@@ -64,13 +94,20 @@ fn cargo(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Command {
 
 /// Flags that make the same bytes in every checkout, joined as `CARGO_ENCODED_RUSTFLAGS` wants them.
 fn rustflags(root: &Path, toolchain: &Toolchain) -> Result<String> {
-    let mut flags: Vec<String> = LINK_ARGS.iter().map(|arg| format!("-Clink-arg={arg}")).collect();
-    if let Way::BuildStd { linker: Some(linker) } = &toolchain.way {
+    let mut flags: Vec<String> = LINK_ARGS
+        .iter()
+        .map(|arg| format!("-Clink-arg={arg}"))
+        .collect();
+    if let Way::BuildStd {
+        linker: Some(linker),
+    } = &toolchain.way
+    {
         flags.push(format!("-Clinker={}", linker.display()));
         flags.push("-Clinker-flavor=wasm-ld".into());
     }
     let library = toolchain.sysroot.join("lib/rustlib/src/rust");
-    let mut remap = |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    let mut remap =
+        |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     remap(root, "weir");
     remap(&library, "rust");
     let registries = cargo_home()?.join("registry/src");
@@ -91,9 +128,14 @@ fn cargo_home() -> Result<std::path::PathBuf> {
 }
 
 fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
     if !status.success() {
-        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        let args: Vec<_> = command
+            .get_args()
+            .map(|arg| arg.to_string_lossy())
+            .collect();
         bail!("`cargo {}` failed", args.join(" "));
     }
     Ok(())

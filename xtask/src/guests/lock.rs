@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The lock's file name, in the folder that it is about.
 pub const LOCK_NAME: &str = "guests.lock.toml";
 
-const HEAD: &str = "# Written by `cargo xtask guests`: what each component in this folder was made from.\n\n";
+const HEAD: &str =
+    "# Written by `cargo xtask guests`: what each component in this folder was made from.\n\n";
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,8 +34,12 @@ pub struct Locked {
 
 impl Lock {
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}; `cargo xtask guests` writes it", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "cannot read {}; `cargo xtask guests` writes it",
+                path.display()
+            )
+        })?;
         toml::from_str(&text).with_context(|| format!("in {}", path.display()))
     }
 

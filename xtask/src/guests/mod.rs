@@ -26,8 +26,10 @@ pub use toolchain::{NoToolchain, Toolchain};
 pub struct Folder {
     /// Relative to the root of the checkout.
     pub path: PathBuf,
-    /// The members' names; each is its crate's name and its folder's.
+    /// Names of those that something is to be done with; each is its crate's name and its folder's.
     pub guests: Vec<String>,
+    /// Names of all.
+    pub all: Vec<String>,
 }
 
 /// What became of one component.
@@ -66,14 +68,20 @@ impl fmt::Display for Line {
 pub fn folders(root: &Path) -> Result<Vec<Folder>> {
     let mut paths = vec![PathBuf::from("processor/tests/guests")];
     let examples = root.join("examples");
-    for entry in examples.read_dir().with_context(|| format!("cannot list {}", examples.display()))? {
+    for entry in examples
+        .read_dir()
+        .with_context(|| format!("cannot list {}", examples.display()))?
+    {
         let steps = Path::new("examples").join(entry?.file_name()).join("steps");
         if root.join(&steps).join("Cargo.toml").is_file() {
             paths.push(steps);
         }
     }
     paths.sort();
-    paths.into_iter().map(|path| Folder::read(root, path)).collect()
+    paths
+        .into_iter()
+        .map(|path| Folder::read(root, path))
+        .collect()
 }
 
 /// Builds the guests of these names (all where none is given), writes the components and the locks.
@@ -82,20 +90,29 @@ pub fn write(root: &Path, names: &[String]) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for folder in chosen(root, names)? {
         let lock_path = root.join(&folder.path).join(LOCK_NAME);
-        let mut lock = if lock_path.exists() { Lock::read(&lock_path)? } else { Lock::default() };
+        let mut lock = if lock_path.exists() {
+            Lock::read(&lock_path)?
+        } else {
+            Lock::default()
+        };
         for (guest, component) in build(root, &folder, &toolchain)? {
             let path = folder.component(&guest);
-            std::fs::write(root.join(&path), &component).with_context(|| format!("cannot write {}", path.display()))?;
-            lines.push(Line { guest: path, outcome: Outcome::Written { bytes: component.len() } });
+            std::fs::write(root.join(&path), &component)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            lines.push(Line {
+                guest: path,
+                outcome: Outcome::Written {
+                    bytes: component.len(),
+                },
+            });
             lock.put(Locked {
-                sources: digest(root, &folder.path, &guest)?,
+                sources: digest(root, &folder, &guest)?,
                 toolchain: toolchain.id.clone(),
                 component: sources::sha256(&component),
                 name: guest,
             });
         }
-        let all = Folder::read(root, folder.path.clone())?.guests;
-        lock.keep(&all);
+        lock.keep(&folder.all);
         lock.write(&lock_path)?;
     }
     Ok(lines)
@@ -111,11 +128,22 @@ pub fn check(root: &Path, names: &[String]) -> Result<Vec<Line>> {
         let mut same = Vec::new();
         for guest in &folder.guests {
             match drifted(root, &folder, guest, &lock)? {
-                Some(why) => lines.push(Line { guest: folder.component(guest), outcome: Outcome::Drifted(why) }),
+                Some(why) => lines.push(Line {
+                    guest: folder.component(guest),
+                    outcome: Outcome::Drifted(why),
+                }),
                 None => same.push(guest.clone()),
             }
         }
-        lines.extend(rebuilt(root, &Folder { guests: same, ..folder }, &lock, toolchain.as_ref())?);
+        lines.extend(rebuilt(
+            root,
+            &Folder {
+                guests: same,
+                ..folder
+            },
+            &lock,
+            toolchain.as_ref(),
+        )?);
     }
     Ok(lines)
 }
@@ -131,10 +159,16 @@ impl Folder {
             members: Vec<String>,
         }
         let manifest = root.join(&path).join("Cargo.toml");
-        let text =
-            std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-        let manifest: Manifest = toml::from_str(&text).with_context(|| format!("in {}", manifest.display()))?;
-        Ok(Self { path, guests: manifest.workspace.members })
+        let text = std::fs::read_to_string(&manifest)
+            .with_context(|| format!("cannot read {}", manifest.display()))?;
+        let manifest: Manifest =
+            toml::from_str(&text).with_context(|| format!("in {}", manifest.display()))?;
+        let all = manifest.workspace.members;
+        Ok(Self {
+            path,
+            guests: all.clone(),
+            all,
+        })
     }
 
     /// Where the component of a guest lies, relative to the root.
@@ -148,9 +182,19 @@ fn chosen(root: &Path, names: &[String]) -> Result<Vec<Folder>> {
     if names.is_empty() {
         return Ok(folders);
     }
-    if let Some(unknown) = names.iter().find(|name| !folders.iter().any(|folder| folder.guests.contains(name))) {
-        let known: Vec<&str> = folders.iter().flat_map(|folder| &folder.guests).map(String::as_str).collect();
-        bail!("there is no guest \"{unknown}\"; there are: {}", known.join(", "));
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !folders.iter().any(|folder| folder.guests.contains(name)))
+    {
+        let known: Vec<&str> = folders
+            .iter()
+            .flat_map(|folder| &folder.guests)
+            .map(String::as_str)
+            .collect();
+        bail!(
+            "there is no guest \"{unknown}\"; there are: {}",
+            known.join(", ")
+        );
     }
     for folder in &mut folders {
         folder.guests.retain(|guest| names.contains(guest));
@@ -171,7 +215,7 @@ fn drifted(root: &Path, folder: &Folder, guest: &str, lock: &Lock) -> Result<Opt
     if sources::sha256(&std::fs::read(&component)?) != locked.component {
         return Ok(Some(format!("its component is not the one in {LOCK_NAME}")));
     }
-    if digest(root, &folder.path, guest)? != locked.sources {
+    if digest(root, folder, guest)? != locked.sources {
         return Ok(Some("its sources have changed since it was built".into()));
     }
     Ok(None)
@@ -183,23 +227,43 @@ fn rebuilt(
     lock: &Lock,
     toolchain: Result<&Toolchain, &NoToolchain>,
 ) -> Result<Vec<Line>> {
-    let locked_by = |guest: &str| lock.get(guest).map_or("", |locked| locked.toolchain.as_str());
-    let line = |guest: &str, outcome| Line { guest: folder.component(guest), outcome };
+    let locked_by = |guest: &str| {
+        lock.get(guest)
+            .map_or("", |locked| locked.toolchain.as_str())
+    };
+    let line = |guest: &str, outcome| Line {
+        guest: folder.component(guest),
+        outcome,
+    };
     let here = match toolchain {
         Ok(toolchain) => toolchain,
         Err(NoToolchain) => {
             let why = "no WASM toolchain here";
-            return Ok(folder.guests.iter().map(|g| line(g, Outcome::NotRebuilt(why.into()))).collect());
+            return Ok(folder
+                .guests
+                .iter()
+                .map(|g| line(g, Outcome::NotRebuilt(why.into())))
+                .collect());
         }
     };
-    let (same, other): (Vec<String>, Vec<String>) =
-        folder.guests.iter().cloned().partition(|guest| locked_by(guest) == here.id);
+    let (same, other): (Vec<String>, Vec<String>) = folder
+        .guests
+        .iter()
+        .cloned()
+        .partition(|guest| locked_by(guest) == here.id);
     let not_rebuilt = |guest: &String| {
         let why = format!("it was made by {}, here is {}", locked_by(guest), here.id);
         line(guest, Outcome::NotRebuilt(why))
     };
     let mut lines: Vec<Line> = other.iter().map(not_rebuilt).collect();
-    for (guest, component) in build(root, &Folder { guests: same, ..folder.clone() }, here)? {
+    for (guest, component) in build(
+        root,
+        &Folder {
+            guests: same,
+            ..folder.clone()
+        },
+        here,
+    )? {
         let expected = lock.get(&guest).map(|locked| locked.component.as_str());
         let outcome = if expected == Some(sources::sha256(&component).as_str()) {
             Outcome::Rebuilt

@@ -41,39 +41,58 @@ impl Toolchain {
         let named = std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
         let compilers = [PathBuf::from(named), PathBuf::from("/usr/bin/rustc")];
         let with_target = compilers.iter().find_map(|rustc| Self::with_target(rustc));
-        with_target.or_else(|| compilers.iter().find_map(|rustc| Self::with_source(rustc))).ok_or(NoToolchain)
+        with_target
+            .or_else(|| compilers.iter().find_map(|rustc| Self::with_source(rustc)))
+            .ok_or(NoToolchain)
     }
 
     fn with_target(rustc: &Path) -> Option<Self> {
         let sysroot = sysroot(rustc)?;
         let id = format!("{}, wasm32-wasip2", said(Command::new(rustc).arg("-V"))?);
         let installed = sysroot.join("lib/rustlib/wasm32-wasip2/lib").is_dir();
-        installed.then(|| Self { id, rustc: rustc.into(), sysroot, way: Way::Target })
+        installed.then(|| Self {
+            id,
+            rustc: rustc.into(),
+            sysroot,
+            way: Way::Target,
+        })
     }
 
     fn with_source(rustc: &Path) -> Option<Self> {
         let sysroot = sysroot(rustc)?;
-        if !sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file() {
+        if !sysroot
+            .join("lib/rustlib/src/rust/library/Cargo.lock")
+            .is_file()
+        {
             return None;
         }
         let (linker, linker_id) = linker(rustc, &sysroot)?;
         let version = said(Command::new(rustc).arg("-V"))?;
         let id = format!("{version}, build-std wasm32-unknown-unknown, {linker_id}");
-        Some(Self { id, rustc: rustc.into(), sysroot, way: Way::BuildStd { linker } })
+        Some(Self {
+            id,
+            rustc: rustc.into(),
+            sysroot,
+            way: Way::BuildStd { linker },
+        })
     }
 }
 
 /// The compiler's own linker, or the newest `wasm-ld` in `PATH`; and what it calls itself.
 fn linker(rustc: &Path, sysroot: &Path) -> Option<(Option<PathBuf>, String)> {
     let version = said(Command::new(rustc).arg("-vV"))?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "))?;
+    let host = version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))?;
     let own = sysroot.join("lib/rustlib").join(host).join("bin/rust-lld");
     if let Some(id) = said(Command::new(own).args(["-flavor", "wasm", "--version"])) {
         return Some((None, id));
     }
     let numbered = (14..40).rev().map(|n| format!("wasm-ld-{n}"));
     let mut names = std::iter::once("wasm-ld".to_owned()).chain(numbered);
-    names.find_map(|name| said(Command::new(&name).arg("--version")).map(|id| (Some(name.into()), id)))
+    names.find_map(|name| {
+        said(Command::new(&name).arg("--version")).map(|id| (Some(name.into()), id))
+    })
 }
 
 fn sysroot(rustc: &Path) -> Option<PathBuf> {
@@ -82,6 +101,9 @@ fn sysroot(rustc: &Path) -> Option<PathBuf> {
 
 /// What a command printed, or nothing where it is not there or failed.
 fn said(command: &mut Command) -> Option<String> {
-    let output = command.output().ok().filter(|output| output.status.success())?;
+    let output = command
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
     Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }

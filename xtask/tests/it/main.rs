@@ -1,0 +1,4 @@
+//! Tests of the repository's own tasks.
+
+mod github;
+mod guests;
