@@ -17,7 +17,9 @@ const PAGE_BYTES: usize = 64 << 10;
 const GROW_BYTES_MIN: usize = 256 << 10;
 
 #[global_allocator]
-static HEAP: Heap = Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages { initial_used: AtomicBool::new(false) })));
+static HEAP: Heap = Heap(UnsafeCell::new(Dlmalloc::new_with_allocator(Pages {
+    initial_used: AtomicBool::new(false),
+})));
 
 struct Heap(UnsafeCell<Dlmalloc<Pages>>);
 

@@ -7,24 +7,33 @@ use crate::{Context, Event, Failure};
 impl Event {
     /// The data as JSON. What cannot be read is rejected: no later try will read it either.
     pub fn json<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.data)
-            .map_err(|e| Failure::Reject(format!("the event on \"{}\" is not the JSON expected: {e}", self.edge)))
+        serde_json::from_slice(&self.data).map_err(|e| {
+            Failure::Reject(format!(
+                "the event on \"{}\" is not the JSON expected: {e}",
+                self.edge
+            ))
+        })
     }
 
     /// The data as text.
     pub fn text(&self) -> Result<&str, Failure> {
-        std::str::from_utf8(&self.data)
-            .map_err(|e| Failure::Reject(format!("the event on \"{}\" is not UTF-8: {e}", self.edge)))
+        std::str::from_utf8(&self.data).map_err(|e| {
+            Failure::Reject(format!("the event on \"{}\" is not UTF-8: {e}", self.edge))
+        })
     }
 
     /// The first header of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice())
+        self.headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_slice())
     }
 
     /// The same as text; `None` too where it is no UTF-8.
     pub fn header_text(&self, name: &str) -> Option<&str> {
-        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+        self.header(name)
+            .and_then(|value| std::str::from_utf8(value).ok())
     }
 }
 
@@ -40,8 +49,12 @@ pub fn single(input: Vec<Event>) -> Result<Event, Failure> {
     let mut events = input.into_iter();
     match (events.next(), events.next()) {
         (Some(event), None) => Ok(event),
-        (None, _) => Err(Failure::Fatal("the step was called without an event".into())),
-        (Some(_), Some(_)) => Err(Failure::Fatal("the step takes one event and was given several; it cannot join".into())),
+        (None, _) => Err(Failure::Fatal(
+            "the step was called without an event".into(),
+        )),
+        (Some(_), Some(_)) => Err(Failure::Fatal(
+            "the step takes one event and was given several; it cannot join".into(),
+        )),
     }
 }
 

@@ -10,11 +10,20 @@ impl Output {
 
     /// Bytes with the key and the content type of the input.
     pub fn new(port: impl Into<String>, data: impl Into<Vec<u8>>) -> Self {
-        Self { port: port.into(), key: None, content_type: None, headers: Vec::new(), data: data.into() }
+        Self {
+            port: port.into(),
+            key: None,
+            content_type: None,
+            headers: Vec::new(),
+            data: data.into(),
+        }
     }
 
     /// `value` as JSON.
-    pub fn json<T: Serialize + ?Sized>(port: impl Into<String>, value: &T) -> Result<Self, Failure> {
+    pub fn json<T: Serialize + ?Sized>(
+        port: impl Into<String>,
+        value: &T,
+    ) -> Result<Self, Failure> {
         let mut data = Vec::with_capacity(256);
         serde_json::to_writer(&mut data, value)
             .map_err(|e| Failure::Fatal(format!("the output cannot be written as JSON: {e}")))?;

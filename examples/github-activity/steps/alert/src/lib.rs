@@ -33,10 +33,23 @@ fn grade(activity: Activity<'_>) -> Alert<'_> {
         (None, Some("secret_scanning_alert" | "secret_scanning_alert_location")) => "critical",
         (None, _) => "unknown",
     };
-    let closed = ["fixed", "dismissed", "resolved", "auto_dismissed", "resolve", "dismiss", "closed", "closed_by_user"];
+    let closed = [
+        "fixed",
+        "dismissed",
+        "resolved",
+        "auto_dismissed",
+        "resolve",
+        "dismiss",
+        "closed",
+        "closed_by_user",
+    ];
     let is_open = |text: &Text<'_>| text.get().is_none_or(|text| !closed.contains(&text));
     let open = is_open(&activity.finding.state) && is_open(&activity.action);
-    Alert { severity, urgent: open && matches!(severity, "critical" | "high"), what: activity.finding.what }
+    Alert {
+        severity,
+        urgent: open && matches!(severity, "critical" | "high"),
+        what: activity.finding.what,
+    }
 }
 
 #[cfg(test)]
@@ -51,11 +64,26 @@ mod tests {
     #[test]
     fn each_kind_of_alert_is_graded() {
         let kinds = [
-            (r#"{"kind":"dependabot_alert","action":"created","finding":{"severity":"high","state":"open"}}"#, ("high", true)),
-            (r#"{"kind":"dependabot_alert","action":"fixed","finding":{"severity":"high","state":"fixed"}}"#, ("high", false)),
-            (r#"{"kind":"code_scanning_alert","finding":{"severity":"warning"}}"#, ("medium", false)),
-            (r#"{"kind":"secret_scanning_alert","action":"created"}"#, ("critical", true)),
-            (r#"{"kind":"secret_scanning_alert","action":"resolved"}"#, ("critical", false)),
+            (
+                r#"{"kind":"dependabot_alert","action":"created","finding":{"severity":"high","state":"open"}}"#,
+                ("high", true),
+            ),
+            (
+                r#"{"kind":"dependabot_alert","action":"fixed","finding":{"severity":"high","state":"fixed"}}"#,
+                ("high", false),
+            ),
+            (
+                r#"{"kind":"code_scanning_alert","finding":{"severity":"warning"}}"#,
+                ("medium", false),
+            ),
+            (
+                r#"{"kind":"secret_scanning_alert","action":"created"}"#,
+                ("critical", true),
+            ),
+            (
+                r#"{"kind":"secret_scanning_alert","action":"resolved"}"#,
+                ("critical", false),
+            ),
             (r#"{"kind":"security_and_analysis"}"#, ("unknown", false)),
         ];
         for (activity, expected) in kinds {

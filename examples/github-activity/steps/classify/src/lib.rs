@@ -13,12 +13,18 @@ impl Step for Classify {
         let mut activity: Activity = event.json()?;
         let category = category(activity.kind.get().unwrap_or_default());
         activity.category = category.into();
-        activity.bot = activity.actor.get().is_some_and(|actor| actor.ends_with("[bot]"));
+        activity.bot = activity
+            .actor
+            .get()
+            .is_some_and(|actor| actor.ends_with("[bot]"));
         let output = Output::json("activity", &activity)?;
         if category != SECURITY {
             return Ok(vec![output]);
         }
-        let security = Output { port: "security".into(), ..output.clone() };
+        let security = Output {
+            port: "security".into(),
+            ..output.clone()
+        };
         Ok(vec![output, security])
     }
 }
@@ -35,7 +41,12 @@ fn category(kind: &str) -> &'static str {
         | "security_advisory"
         | "repository_advisory"
         | "security_and_analysis" => SECURITY,
-        "push" | "create" | "delete" | "commit_comment" | "merge_group" | "branch_protection_rule" => "code",
+        "push"
+        | "create"
+        | "delete"
+        | "commit_comment"
+        | "merge_group"
+        | "branch_protection_rule" => "code",
         _ if kind.starts_with("pull_request") => "review",
         "issues" | "issue_comment" | "milestone" | "label" => "issue",
         _ if kind.starts_with("discussion") => "discussion",
@@ -71,13 +82,19 @@ mod tests {
             data: activity.into(),
         };
         let outputs = Classify::handle(&context, vec![event]).unwrap();
-        outputs.into_iter().map(|output| (output.port, String::from_utf8(output.data).unwrap())).collect()
+        outputs
+            .into_iter()
+            .map(|output| (output.port, String::from_utf8(output.data).unwrap()))
+            .collect()
     }
 
     #[test]
     fn most_events_are_activity_only() {
         let activity = r#"{"kind":"push","actor":"dependabot[bot]","category":"code","bot":true}"#;
-        assert_eq!(ports(r#"{"kind":"push","actor":"dependabot[bot]"}"#), [("activity".into(), activity.into())]);
+        assert_eq!(
+            ports(r#"{"kind":"push","actor":"dependabot[bot]"}"#),
+            [("activity".into(), activity.into())]
+        );
     }
 
     #[test]

@@ -15,7 +15,9 @@ impl Step for Normalise {
     fn handle(ctx: &Context, input: Vec<Event>) -> Result<Vec<Output>, Failure> {
         let event = weir_step::single(input)?;
         if event.data.starts_with(b"payload=") {
-            return Err(Failure::rejected("a form was sent; set the webhook's content type to application/json"));
+            return Err(Failure::rejected(
+                "a form was sent; set the webhook's content type to application/json",
+            ));
         }
         if let Some(kind) = event.header_text("x-github-event") {
             return output(kind, event.json()?, ctx);
@@ -24,7 +26,9 @@ impl Step for Normalise {
         match event.json::<Wrapped>() {
             Ok(Wrapped { event, payload }) => {
                 let payload = serde_json::from_str(payload.get());
-                let payload = payload.map_err(|e| Failure::rejected(format!("\"payload\" is no event of GitHub: {e}")))?;
+                let payload = payload.map_err(|e| {
+                    Failure::rejected(format!("\"payload\" is no event of GitHub: {e}"))
+                })?;
                 output(&event, payload, ctx)
             }
             Err(_) => output("unknown", event.json()?, ctx),
@@ -33,7 +37,11 @@ impl Step for Normalise {
 }
 
 fn output(kind: &str, payload: Payload, ctx: &Context) -> Result<Vec<Output>, Failure> {
-    let Payload { repository, organization, .. } = payload;
+    let Payload {
+        repository,
+        organization,
+        ..
+    } = payload;
     let mut time = payload.time.value.or(repository.updated_at);
     if time.is_none() {
         time = time::rfc3339(ctx.time_us).into();

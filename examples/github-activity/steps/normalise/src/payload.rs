@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use activity::{Count, Counts, Finding, Object, Text};
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// As it is sent by hand, where no header names the kind.
@@ -20,11 +20,43 @@ pub(crate) struct Wrapped<'a> {
 /// The objects that an event can be about, from the particular to the general: of a comment on an issue the link and
 /// the time are the comment's, and the title, which a comment does not have, is the issue's.
 const SUBJECTS: [&str; 37] = [
-    "comment", "review", "security_advisory", "repository_advisory", "issue", "pull_request", "discussion", "release",
-    "check_run", "workflow_job", "workflow_run", "check_suite", "deployment_status", "deployment", "head_commit",
-    "commit", "milestone", "project_card", "project_column", "project", "package", "registry_package", "forkee",
-    "merge_group", "branch_protection_rule", "rule", "label", "member", "team", "membership", "sponsorship",
-    "installation", "marketplace_purchase", "key", "build", "blocked_user", "invitation",
+    "comment",
+    "review",
+    "security_advisory",
+    "repository_advisory",
+    "issue",
+    "pull_request",
+    "discussion",
+    "release",
+    "check_run",
+    "workflow_job",
+    "workflow_run",
+    "check_suite",
+    "deployment_status",
+    "deployment",
+    "head_commit",
+    "commit",
+    "milestone",
+    "project_card",
+    "project_column",
+    "project",
+    "package",
+    "registry_package",
+    "forkee",
+    "merge_group",
+    "branch_protection_rule",
+    "rule",
+    "label",
+    "member",
+    "team",
+    "membership",
+    "sponsorship",
+    "installation",
+    "marketplace_purchase",
+    "key",
+    "build",
+    "blocked_user",
+    "invitation",
 ];
 
 /// What a payload says, read in one pass.
@@ -196,13 +228,26 @@ impl<'de> Visitor<'de> for Fields {
 
 impl<'a> Payload<'a> {
     fn subject(&mut self, rank: usize, subject: Subject<'a>) {
-        let title = subject.title.or(subject.display_title).or(subject.summary).or(subject.name).or(subject.tag_name);
-        let title = title.or(subject.message).or(subject.note).or(subject.environment).or(subject.head_ref);
-        let time = subject.updated_at.or(subject.submitted_at).or(subject.published_at);
+        let title = subject
+            .title
+            .or(subject.display_title)
+            .or(subject.summary)
+            .or(subject.name)
+            .or(subject.tag_name);
+        let title = title
+            .or(subject.message)
+            .or(subject.note)
+            .or(subject.environment)
+            .or(subject.head_ref);
+        let time = subject
+            .updated_at
+            .or(subject.submitted_at)
+            .or(subject.published_at);
         self.number.offer(rank, subject.number);
         self.title.offer(rank, title.or(subject.login));
         self.url.offer(rank, subject.html_url);
-        self.time.offer(rank, time.or(subject.timestamp).or(subject.created_at));
+        self.time
+            .offer(rank, time.or(subject.timestamp).or(subject.created_at));
         let counts = &mut self.counts;
         counts.commits = counts.commits.or(subject.commits);
         counts.additions = counts.additions.or(subject.additions);
@@ -210,7 +255,11 @@ impl<'a> Payload<'a> {
         counts.changed_files = counts.changed_files.or(subject.changed_files);
         counts.comments = counts.comments.or(subject.comments);
         if !subject.severity.is_none() {
-            self.finding = Finding { severity: subject.severity, state: subject.state, what: subject.ghsa_id };
+            self.finding = Finding {
+                severity: subject.severity,
+                state: subject.state,
+                what: subject.ghsa_id,
+            };
         }
     }
 
@@ -218,13 +267,26 @@ impl<'a> Payload<'a> {
         let Object(rule) = alert.rule;
         let Object(advisory) = alert.security_advisory;
         let secret = alert.secret_type_display_name.or(alert.secret_type);
-        let what = alert.affected_package_name.or(alert.dependency.0.package.0.name).or(rule.id).or(secret);
+        let what = alert
+            .affected_package_name
+            .or(alert.dependency.0.package.0.name)
+            .or(rule.id)
+            .or(secret);
         self.number.offer(0, alert.number);
-        self.title.offer(0, advisory.summary.or(rule.description).or(what.clone()));
+        self.title
+            .offer(0, advisory.summary.or(rule.description).or(what.clone()));
         self.url.offer(0, alert.html_url);
         self.time.offer(0, alert.updated_at.or(alert.created_at));
-        let severity = alert.severity.or(advisory.severity).or(rule.security_severity_level).or(rule.severity);
-        self.finding = Finding { severity, state: alert.state, what };
+        let severity = alert
+            .severity
+            .or(advisory.severity)
+            .or(rule.security_severity_level)
+            .or(rule.severity);
+        self.finding = Finding {
+            severity,
+            state: alert.state,
+            what,
+        };
     }
 }
 

@@ -50,7 +50,9 @@ impl Step for Summarise {
             .find(|event| event.edge != ALERT)
             .ok_or_else(|| Failure::Fatal("an alert came without its activity".into()))?;
         let activity: Activity = event.json()?;
-        let alert: Option<Alert> = weir_step::edge(&input, ALERT).map(Event::json).transpose()?;
+        let alert: Option<Alert> = weir_step::edge(&input, ALERT)
+            .map(Event::json)
+            .transpose()?;
         let summary = Summary {
             line: line(&activity, alert.as_ref()),
             kind: &activity.kind,
@@ -71,14 +73,23 @@ impl Step for Summarise {
 /// `octocat: pull request #2 opened in octo/hello: Update the README (+3 -1)`.
 fn line(activity: &Activity, alert: Option<&Alert>) -> String {
     let mut line = String::with_capacity(160);
-    if let Some(severity) = alert.filter(|alert| alert.urgent).and_then(|alert| alert.severity.get()) {
+    if let Some(severity) = alert
+        .filter(|alert| alert.urgent)
+        .and_then(|alert| alert.severity.get())
+    {
         line.push('[');
         line.push_str(severity);
         line.push_str("] ");
     }
     line.push_str(activity.actor.get().unwrap_or("someone"));
     line.push_str(": ");
-    for (i, word) in activity.kind.get().unwrap_or("unknown").split('_').enumerate() {
+    for (i, word) in activity
+        .kind
+        .get()
+        .unwrap_or("unknown")
+        .split('_')
+        .enumerate()
+    {
         if i > 0 {
             line.push(' ');
         }
@@ -121,7 +132,10 @@ fn count(activity: &Activity, line: &mut String) {
     if let (Count(Some(additions)), Count(Some(deletions))) = (counts.additions, counts.deletions) {
         line.push_str(&format!(" (+{additions} -{deletions})"));
     } else if let Count(Some(commits)) = counts.commits {
-        line.push_str(&format!(" ({commits} commit{})", if commits == 1 { "" } else { "s" }));
+        line.push_str(&format!(
+            " ({commits} commit{})",
+            if commits == 1 { "" } else { "s" }
+        ));
     }
 }
 
@@ -143,20 +157,32 @@ mod tests {
     fn a_pull_request() {
         let activity = r#"{"kind":"pull_request","action":"opened","repo":"octo/hello","actor":"octocat","number":2,
             "title":"Update the README\nand more","counts":{"commits":1,"additions":3,"deletions":1}}"#;
-        assert_eq!(said(activity, None), "octocat: pull request #2 opened in octo/hello: Update the README (+3 -1)");
+        assert_eq!(
+            said(activity, None),
+            "octocat: pull request #2 opened in octo/hello: Update the README (+3 -1)"
+        );
     }
 
     #[test]
     fn an_urgent_alert_stands_in_front() {
         let activity = r#"{"kind":"dependabot_alert","action":"created","actor":"github"}"#;
         let urgent = r#"{"severity":"high","urgent":true}"#;
-        assert_eq!(said(activity, Some(urgent)), "[high] github: dependabot alert created");
-        assert_eq!(said(activity, Some(r#"{"severity":"low","urgent":false}"#)), "github: dependabot alert created");
+        assert_eq!(
+            said(activity, Some(urgent)),
+            "[high] github: dependabot alert created"
+        );
+        assert_eq!(
+            said(activity, Some(r#"{"severity":"low","urgent":false}"#)),
+            "github: dependabot alert created"
+        );
     }
 
     #[test]
     fn a_long_title_is_cut() {
         let activity = format!(r#"{{"kind":"issues","title":"{}"}}"#, "ä".repeat(81));
-        assert_eq!(said(&activity, None), format!("someone: issues: {}…", "ä".repeat(80)));
+        assert_eq!(
+            said(&activity, None),
+            format!("someone: issues: {}…", "ä".repeat(80))
+        );
     }
 }

@@ -9,7 +9,6 @@
 //! | `deep` | recursion that needs the wasm stack only |
 //! | `panic` | panics |
 //! | `trap` | `unreachable` |
-//! | `divide` | an integer division by zero that the compiler does not see |
 //! | `huge` | one output of n bytes (50 MiB) |
 //! | `many` | n empty outputs (10,000) |
 //! | `same` | n outputs of 1 MiB each (64) |
@@ -46,7 +45,10 @@ weir_step::export!(Bad);
 impl Step for Bad {
     fn handle(ctx: &Context, input: Vec<Event>) -> Result<Vec<Output>, Failure> {
         let calls = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
-        let order: Order = input.first().and_then(|event| serde_json::from_slice(&event.data).ok()).unwrap_or_default();
+        let order: Order = input
+            .first()
+            .and_then(|event| serde_json::from_slice(&event.data).ok())
+            .unwrap_or_default();
         let n = |default: u64| order.n.unwrap_or(default);
         let size = |default: u64| usize::try_from(n(default)).unwrap_or(usize::MAX);
         match order.what {
@@ -66,16 +68,30 @@ impl Step for Bad {
                 }
             }
             "recurse" => return Err(Failure::rejected(recurse(1))),
-            "deep" => return Err(Failure::rejected(deep(black_box(deep as *const () as usize), 1))),
+            "deep" => {
+                return Err(Failure::rejected(deep(
+                    black_box(deep as *const () as usize),
+                    1,
+                )));
+            }
             "panic" => panic!("asked to panic"),
             "trap" => unreachable(),
-            "divide" => return Err(Failure::rejected(1 / black_box(0u64))),
             "huge" => return Ok(vec![Output::new(Output::OUT, vec![b'x'; size(50 << 20)])]),
-            "many" => return Ok((0..n(10_000)).map(|_| Output::new(Output::OUT, [])).collect()),
-            "same" => return Ok((0..n(64)).map(|_| Output::new(Output::OUT, vec![b'x'; 1 << 20])).collect()),
+            "many" => {
+                return Ok((0..n(10_000))
+                    .map(|_| Output::new(Output::OUT, []))
+                    .collect());
+            }
+            "same" => {
+                return Ok((0..n(64))
+                    .map(|_| Output::new(Output::OUT, vec![b'x'; 1 << 20]))
+                    .collect());
+            }
             "header" => {
                 let mut output = Output::new(Output::OUT, []);
-                output.headers = (0..n(100_000)).map(|_| ("x".to_owned(), Vec::new())).collect();
+                output.headers = (0..n(100_000))
+                    .map(|_| ("x".to_owned(), Vec::new()))
+                    .collect();
                 return Ok(vec![output]);
             }
             "port" => return Ok(vec![Output::new("nowhere", [])]),
@@ -85,13 +101,21 @@ impl Step for Bad {
             "fatal" => return Err(Failure::Fatal("asked to be fatal".into())),
             "once" if ctx.attempt == 1 => return Err(Failure::again("asked to fail once")),
             "long" => return Err(Failure::Reject("x".repeat(size(10 << 20)))),
-            "nan" => return Ok(vec![Output::new(Output::OUT, (black_box(0f64) / black_box(0f64)).to_le_bytes())]),
+            "nan" => {
+                return Ok(vec![Output::new(
+                    Output::OUT,
+                    (black_box(0f64) / black_box(0f64)).to_le_bytes(),
+                )]);
+            }
             "grow" => {
                 black_box(vec![7u8; size(1 << 20)].leak());
             }
             _ => {}
         }
-        Ok(vec![Output::new(Output::OUT, format!("{{\"calls\":{calls}}}")).with_content_type("application/json")])
+        Ok(vec![
+            Output::new(Output::OUT, format!("{{\"calls\":{calls}}}"))
+                .with_content_type("application/json"),
+        ])
     }
 }
 

@@ -24,10 +24,16 @@ weir_step::export!(Fan);
 impl Step for Fan {
     fn handle(_: &Context, input: Vec<Event>) -> Result<Vec<Output>, Failure> {
         let event = weir_step::single(input)?;
-        let order = event.json().unwrap_or(Order { ports: Order::ports(), keys: false });
+        let order = event.json().unwrap_or(Order {
+            ports: Order::ports(),
+            keys: false,
+        });
         let output = |(i, port): (usize, String)| {
             let key = order.keys.then(|| port.clone().into_bytes());
-            Output { key, ..Output::new(port, format!("{{\"n\":{i}}}")).with_content_type("application/json") }
+            Output {
+                key,
+                ..Output::new(port, format!("{{\"n\":{i}}}")).with_content_type("application/json")
+            }
         };
         Ok(order.ports.into_iter().enumerate().map(output).collect())
     }

@@ -10,7 +10,9 @@ impl Step for Json {
     fn handle(_: &Context, input: Vec<Event>) -> Result<Vec<Output>, Failure> {
         let event = weir_step::single(input)?;
         let mut value: Value = event.json()?;
-        let Some(object) = value.as_object_mut() else { return Err(Failure::rejected("not a JSON object")) };
+        let Some(object) = value.as_object_mut() else {
+            return Err(Failure::rejected("not a JSON object"));
+        };
         object.insert("enriched".into(), json!({ "by": "step", "n": 42 }));
         Ok(vec![Output::json(Output::OUT, &value)?])
     }

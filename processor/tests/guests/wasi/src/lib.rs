@@ -15,7 +15,9 @@ use reach::wasi::io::streams::OutputStream;
 use reach::wasi::random::{insecure, insecure_seed, random};
 use reach::wasi::sockets::instance_network::instance_network;
 use reach::wasi::sockets::ip_name_lookup::resolve_addresses;
-use reach::wasi::sockets::network::{ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress};
+use reach::wasi::sockets::network::{
+    ErrorCode, IpAddressFamily, IpSocketAddress, Ipv4SocketAddress,
+};
 use reach::wasi::sockets::tcp_create_socket::create_tcp_socket;
 use reach::wasi::sockets::udp_create_socket::create_udp_socket;
 
@@ -61,7 +63,10 @@ impl Step for Wasi {
 fn print(stream: &OutputStream, name: &str, lines: u32) {
     for line in 0..lines {
         let text = format!("{name} {line} {:-<100}", "");
-        if stream.blocking_write_and_flush(format!("{}\n", &text[..99]).as_bytes()).is_err() {
+        if stream
+            .blocking_write_and_flush(format!("{}\n", &text[..99]).as_bytes())
+            .is_err()
+        {
             return;
         }
     }
@@ -75,7 +80,10 @@ fn said(result: Result<(), ErrorCode>) -> String {
 }
 
 fn loopback(port: u16) -> IpSocketAddress {
-    IpSocketAddress::Ipv4(Ipv4SocketAddress { port, address: (127, 0, 0, 1) })
+    IpSocketAddress::Ipv4(Ipv4SocketAddress {
+        port,
+        address: (127, 0, 0, 1),
+    })
 }
 
 fn tcp_connect() -> Result<(), ErrorCode> {
