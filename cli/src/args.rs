@@ -9,22 +9,22 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Runs WASM step graphs on every event, exactly once.
 #[derive(Parser, Debug)]
 #[command(name = "weir", version, propagate_version = true, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What every command takes. A flag wins over the environment, which wins over `weir.toml`.
 #[derive(Args, Debug, Clone, Default)]
-pub struct Global {
+pub(crate) struct Global {
     /// How results are printed
     #[arg(short, long, global = true, value_enum, default_value_t)]
-    pub output: Format,
+    pub(crate) output: Format,
     /// Where the server is [default: http://127.0.0.1:8080]
     #[arg(long, global = true, env = "WEIR_URL", value_name = "URL")]
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The key that the server asks for
     #[arg(
         long,
@@ -33,15 +33,15 @@ pub struct Global {
         value_name = "KEY",
         hide_env_values = true
     )]
-    pub api_key: Option<String>,
+    pub(crate) api_key: Option<String>,
     /// The file with settings [default: weir.toml, where there is one]
     #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// How results are printed.
 #[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     #[default]
     Table,
     Json,
@@ -49,7 +49,7 @@ pub enum Format {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run everything in one process on this machine: API, hooks, processor and sink
     Dev(DevArgs),
     /// Check graph files and the modules they use, without a server
@@ -81,53 +81,53 @@ pub enum Command {
 }
 
 #[derive(Args, Debug, Clone)]
-pub struct DevArgs {
+pub(crate) struct DevArgs {
     /// Graph files to apply at the start, and folders to search for them
     #[arg(value_name = "DIR|GRAPH")]
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
     /// Where everything is kept
     #[arg(long, default_value = ".weir", value_name = "DIR")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where API and hooks listen
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 }
 
 #[derive(Args, Debug)]
-pub struct ValidateArgs {
+pub(crate) struct ValidateArgs {
     /// Graph files
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
     /// Leave the modules unread, for graphs whose steps are not built yet
     #[arg(long)]
-    pub graph_only: bool,
+    pub(crate) graph_only: bool,
 }
 
 #[derive(Args, Debug)]
-pub struct ApplyArgs {
+pub(crate) struct ApplyArgs {
     /// Graph files
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
+    pub(crate) files: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug, Clone)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// A graph on the server by its name, or a graph file, which runs in this process
     #[arg(value_name = "GRAPH|FILE")]
-    pub graph: String,
+    pub(crate) graph: String,
     /// One JSON event a line; `-` reads standard input
     #[arg(long, value_name = "FILE.ndjson")]
-    pub input: PathBuf,
+    pub(crate) input: PathBuf,
     /// The manual trigger to fire; needed where the graph has several
     #[arg(long, value_name = "NAME")]
-    pub trigger: Option<String>,
+    pub(crate) trigger: Option<String>,
     /// How long to wait for all of them
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum GraphCommand {
+pub(crate) enum GraphCommand {
     /// List graphs
     List(LimitArgs),
     /// Show one graph
@@ -148,7 +148,7 @@ pub enum GraphCommand {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum ExecCommand {
+pub(crate) enum ExecCommand {
     /// List executions, newest first
     List {
         /// Only of this graph
@@ -178,14 +178,14 @@ pub enum ExecCommand {
 
 /// What an execution came to.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     Running,
     Succeeded,
     Failed,
 }
 
 #[derive(Subcommand, Debug)]
-pub enum DlqCommand {
+pub(crate) enum DlqCommand {
     /// List dead letters, newest first
     List {
         /// Only of this graph
@@ -205,7 +205,7 @@ pub enum DlqCommand {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum ModuleCommand {
+pub(crate) enum ModuleCommand {
     /// Say what a module file is and what it asks for, without a server
     Inspect {
         /// The module
@@ -214,16 +214,16 @@ pub enum ModuleCommand {
 }
 
 #[derive(Subcommand, Debug)]
-pub enum SchemaCommand {
+pub(crate) enum SchemaCommand {
     /// The graph file
     Graph,
 }
 
 #[derive(Args, Debug, Clone, Copy)]
-pub struct LimitArgs {
+pub(crate) struct LimitArgs {
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub limit: u32,
+    pub(crate) limit: u32,
 }
 
 /// `500ms`, `30s`, `5m`, `1h`.

@@ -12,21 +12,21 @@ use crate::exit::{Exit, Failure};
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// A server's API.
-pub struct Client {
+pub(crate) struct Client {
     agent: Agent,
     url: String,
     api_key: Option<String>,
 }
 
 /// What a server said no to: its status and its problem document.
-pub struct Refused {
-    pub status: u16,
-    pub problem: Value,
+pub(crate) struct Refused {
+    pub(crate) status: u16,
+    pub(crate) problem: Value,
 }
 
 impl Client {
     /// `url`: scheme, host and port; a path in front of `/api` is kept.
-    pub fn new(url: &str, api_key: Option<String>) -> Result<Self, Failure> {
+    pub(crate) fn new(url: &str, api_key: Option<String>) -> Result<Self, Failure> {
         let url = url.trim_end_matches('/').to_owned();
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(Failure::usage(format!(
@@ -46,18 +46,18 @@ impl Client {
         })
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// `path` begins with `/api/v1/…`.
-    pub fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
+    pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         self.try_get(path, query)?
             .map_err(|refused| refused.into_failure())
     }
 
     /// As `get`, with the server's no as a value.
-    pub fn try_get(
+    pub(crate) fn try_get(
         &self,
         path: &str,
         query: &[(&str, String)],
@@ -72,7 +72,7 @@ impl Client {
         self.read(request.call())
     }
 
-    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
         let mut request = self
             .agent
             .post(self.address(path))
@@ -84,7 +84,7 @@ impl Client {
             .map_err(|refused| refused.into_failure())
     }
 
-    pub fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
+    pub(crate) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
         let mut request = self
             .agent
             .put(self.address(path))
@@ -97,7 +97,7 @@ impl Client {
     }
 
     /// Follows `next` until there are `limit` items or no more; `{"items": […], "next": …}`.
-    pub fn list(&self, path: &str, query: &[(&str, String)], limit: u32) -> Result<Value, Failure> {
+    pub(crate) fn list(&self, path: &str, query: &[(&str, String)], limit: u32) -> Result<Value, Failure> {
         let limit = limit as usize;
         let mut items = Vec::new();
         let mut next = Value::Null;
@@ -179,7 +179,7 @@ impl Client {
 
 impl Refused {
     /// The message that a person gets, and the exit code.
-    pub fn into_failure(self) -> Failure {
+    pub(crate) fn into_failure(self) -> Failure {
         let exit = match self.status {
             401 | 403 => Exit::NotAllowed,
             404 => Exit::NotFound,
@@ -211,7 +211,7 @@ impl Refused {
 }
 
 /// A name as one segment of a path.
-pub fn segment(name: &str) -> String {
+pub(crate) fn segment(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~' | b':') {

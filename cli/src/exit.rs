@@ -6,7 +6,7 @@ use std::process::ExitCode;
 /// The exit codes of every command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     Ok = 0,
     Failed = 1,
     Usage = 2,
@@ -23,25 +23,25 @@ impl From<Exit> for ExitCode {
 
 /// A command's failure with its exit code. Any other error is `Exit::Failed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    pub exit: Exit,
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
     /// May have several lines; printed as it is.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Failure {
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
             message: message.into(),
         }
     }
 
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 }
@@ -55,7 +55,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The code that an error means; `None`: whoever read our output has gone, which is no failure of ours.
-pub fn of(error: &anyhow::Error) -> Option<Exit> {
+pub(crate) fn of(error: &anyhow::Error) -> Option<Exit> {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return Some(failure.exit);

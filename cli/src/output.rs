@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::args::Format;
 
 /// Where a command prints to.
-pub struct Output {
+pub(crate) struct Output {
     format: Format,
     out: Box<dyn Write>,
     progress: Progress,
@@ -19,18 +19,18 @@ pub struct Output {
 
 /// Notes for the person who waits; written to standard error, and only where that is a terminal if they are not needed later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     terminal: bool,
 }
 
 /// Rows for a person.
-pub struct Rows {
-    pub header: &'static [&'static str],
-    pub rows: Vec<Vec<String>>,
+pub(crate) struct Rows {
+    pub(crate) header: &'static [&'static str],
+    pub(crate) rows: Vec<Vec<String>>,
 }
 
 impl Output {
-    pub fn standard(format: Format) -> Self {
+    pub(crate) fn standard(format: Format) -> Self {
         let progress = Progress {
             terminal: io::stderr().is_terminal(),
         };
@@ -42,7 +42,7 @@ impl Output {
     }
 
     #[cfg(test)]
-    pub fn to(format: Format, out: Box<dyn Write>) -> Self {
+    pub(crate) fn to(format: Format, out: Box<dyn Write>) -> Self {
         Self {
             format,
             out,
@@ -50,16 +50,16 @@ impl Output {
         }
     }
 
-    pub fn format(&self) -> Format {
+    pub(crate) fn format(&self) -> Format {
         self.format
     }
 
-    pub fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.progress
     }
 
     /// Prints a value, as a table by `rows`.
-    pub fn print(&mut self, value: &Value, rows: impl FnOnce(&Value) -> Rows) -> io::Result<()> {
+    pub(crate) fn print(&mut self, value: &Value, rows: impl FnOnce(&Value) -> Rows) -> io::Result<()> {
         match self.format {
             Format::Table => self.table(&rows(value)),
             Format::Json => self.json(value),
@@ -68,7 +68,7 @@ impl Output {
     }
 
     /// A document rather than rows: JSON also where a table was asked for.
-    pub fn document(&mut self, value: &Value) -> io::Result<()> {
+    pub(crate) fn document(&mut self, value: &Value) -> io::Result<()> {
         match self.format {
             Format::Table | Format::Json => self.json(value),
             Format::Yaml => self.text(&yaml(value)),
@@ -76,7 +76,7 @@ impl Output {
     }
 
     /// One value on one line (JSON) or as a document of its own (YAML).
-    pub fn line(&mut self, value: &Value) -> io::Result<()> {
+    pub(crate) fn line(&mut self, value: &Value) -> io::Result<()> {
         match self.format {
             Format::Yaml => self.text(&format!("---\n{}", yaml(value))),
             Format::Table | Format::Json => {
@@ -86,7 +86,7 @@ impl Output {
         }
     }
 
-    pub fn table(&mut self, rows: &Rows) -> io::Result<()> {
+    pub(crate) fn table(&mut self, rows: &Rows) -> io::Result<()> {
         if rows.rows.is_empty() {
             return self.text("nothing\n");
         }
@@ -105,7 +105,7 @@ impl Output {
     }
 
     /// Text as it is.
-    pub fn text(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -116,20 +116,20 @@ impl Output {
         self.out.flush()
     }
 
-    pub fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }
 
 impl Progress {
     /// Something worth a line.
-    pub fn note(self, text: &str) {
+    pub(crate) fn note(self, text: &str) {
         // Nobody to tell is no reason to fail.
         drop(writeln!(io::stderr(), "{text}"));
     }
 
     /// A bar on a terminal, nothing elsewhere.
-    pub fn bar(self, what: &'static str, length: u64) -> indicatif::ProgressBar {
+    pub(crate) fn bar(self, what: &'static str, length: u64) -> indicatif::ProgressBar {
         if !self.terminal {
             return indicatif::ProgressBar::hidden();
         }
@@ -140,14 +140,14 @@ impl Progress {
 }
 
 /// Text from outside must not steer the terminal or break the row.
-pub fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
 /// At most `chars` of a text, with a mark where something is left out.
-pub fn shorten(text: &str, chars: usize) -> String {
+pub(crate) fn shorten(text: &str, chars: usize) -> String {
     if text.chars().count() <= chars {
         return text.to_owned();
     }
@@ -158,7 +158,7 @@ pub fn shorten(text: &str, chars: usize) -> String {
 }
 
 /// A field of a JSON object as a cell: strings bare, nothing as `-`.
-pub fn cell(value: &Value, field: &str) -> String {
+pub(crate) fn cell(value: &Value, field: &str) -> String {
     match &value[field] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

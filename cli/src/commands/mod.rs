@@ -1,7 +1,7 @@
 //! The commands: one file per noun. Each asks the server over HTTP or works on local files; none of them opens a store or
 //! a log. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
 
-pub mod apply;
+pub(crate) mod apply;
 mod dead_letters;
 mod executions;
 mod graphs;
@@ -21,15 +21,15 @@ use crate::exit::{self, Exit, Failure};
 use crate::output::Output;
 
 /// What only the whole binary can do: run the roles in this process.
-pub struct Hooks {
+pub(crate) struct Hooks {
     /// `weir dev`: returns when it is told to stop.
-    pub dev: fn(DevArgs, Global) -> anyhow::Result<()>,
+    pub(crate) dev: fn(DevArgs, Global) -> anyhow::Result<()>,
     /// A server in this process that lives as long as the value; for `weir run FILE`, which names the file.
-    pub ephemeral: fn(&Path) -> anyhow::Result<Box<dyn Ephemeral>>,
+    pub(crate) ephemeral: fn(&Path) -> anyhow::Result<Box<dyn Ephemeral>>,
 }
 
 /// A server in this process; stops when dropped.
-pub trait Ephemeral {
+pub(crate) trait Ephemeral {
     /// Such as `http://127.0.0.1:49152`.
     fn url(&self) -> String;
     /// The API key that it asks for, if any.
@@ -39,7 +39,7 @@ pub trait Ephemeral {
 }
 
 /// Runs a command to its end; prints what failed.
-pub fn run(cli: Cli, hooks: &Hooks) -> ExitCode {
+pub(crate) fn run(cli: Cli, hooks: &Hooks) -> ExitCode {
     let mut output = Output::standard(cli.global.output);
     let result = dispatch(cli, hooks, &mut output).and_then(|exit| {
         output.flush()?;
@@ -88,7 +88,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
 }
 
 /// The client that flags, environment and `weir.toml` ask for, in this order.
-pub fn client(global: &Global) -> anyhow::Result<Client> {
+pub(crate) fn client(global: &Global) -> anyhow::Result<Client> {
     let (url, api_key) = settings::server(global)?;
     Ok(Client::new(&url, api_key)?)
 }

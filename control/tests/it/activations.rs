@@ -99,14 +99,15 @@ fn changes_are_copied_in_order_each_once_over_restarts() {
     drop(source);
 
     expected.push(bench.apply("c", "4"));
-    let source = bench.start();
+    let mut source = bench.start();
     let read = bench.read_to(expected[3]);
     assert_eq!(epochs(&read), expected, "nothing twice after a restart");
     assert_eq!(
         read.iter().map(|a| a.graph.as_str()).collect::<Vec<_>>(),
         ["a", "b", "a", "c"]
     );
-    assert_eq!(source.check(), Ok(()));
+    source.stop();
+    assert_eq!((source.epoch(), source.check()), (expected[3], Ok(())));
 }
 
 /// Another owner takes the shard over with the position that this one left, and copies on; nothing stands there twice.

@@ -14,28 +14,27 @@ use tokio::runtime::Runtime;
 /// The contract between the sink, which writes these tables, and this crate, which reads them.
 const SCHEMA: &str = include_str!("../../../sink/src/sqlite/schema.sql");
 
-pub struct Server {
-    pub runtime: Runtime,
-    pub store: Store,
-    pub url: String,
-    pub history: SqliteConnection,
+pub(crate) struct Server {
+    pub(crate) runtime: Runtime,
+    pub(crate) url: String,
+    pub(crate) history: SqliteConnection,
     folder: tempfile::TempDir,
 }
 
 /// What the server said.
-pub struct Answer {
-    pub status: u16,
-    pub content_type: String,
-    pub retry_after: Option<String>,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) body: Value,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(|state| state)
     }
 
-    pub fn start_with(change: impl FnOnce(ControlState) -> ControlState) -> Self {
+    pub(crate) fn start_with(change: impl FnOnce(ControlState) -> ControlState) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -43,7 +42,7 @@ impl Server {
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("history.sqlite");
-        let (store, history, url) = runtime.block_on(async {
+        let (history, url) = runtime.block_on(async {
             let store = Store::memory().await.unwrap();
             let options = SqliteConnectOptions::new()
                 .filename(&path)
@@ -52,7 +51,7 @@ impl Server {
             let mut history = options.connect().await.unwrap();
             sqlx::raw_sql(SCHEMA).execute(&mut history).await.unwrap();
             let state = ControlState {
-                store: store.clone(),
+                store,
                 history: History::open(&path),
                 activations: None,
                 api_key: None,
@@ -62,22 +61,21 @@ impl Server {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
             tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-            (store, history, url)
+            (history, url)
         });
         Self {
             runtime,
-            store,
             url,
             history,
             folder,
         }
     }
 
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         answer(agent().get(format!("{}{path}", self.url)).call())
     }
 
-    pub fn get_with_key(&self, path: &str, authorization: &str) -> Answer {
+    pub(crate) fn get_with_key(&self, path: &str, authorization: &str) -> Answer {
         answer(
             agent()
                 .get(format!("{}{path}", self.url))
@@ -86,7 +84,7 @@ impl Server {
         )
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         answer(
             agent()
                 .post(format!("{}{path}", self.url))
@@ -95,7 +93,7 @@ impl Server {
         )
     }
 
-    pub fn put(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
         answer(
             agent()
                 .put(format!("{}{path}", self.url))
@@ -105,18 +103,18 @@ impl Server {
     }
 
     /// Sends a module and gives its digest.
-    pub fn module(&self, bytes: &[u8]) -> String {
+    pub(crate) fn module(&self, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         let answer = self.put(&format!("/api/v1/modules/{digest}"), bytes);
         assert_eq!(answer.status, 201, "{}", answer.body);
         digest
     }
 
-    pub fn apply(&self, source: &str) -> Answer {
+    pub(crate) fn apply(&self, source: &str) -> Answer {
         self.post("/api/v1/graphs", &json!({ "source": source }))
     }
 
-    pub fn execution(&mut self, row: Execution<'_>) {
+    pub(crate) fn execution(&mut self, row: Execution<'_>) {
         let insert = sqlx::query(
             r#"insert into weir_executions (execution, segment, tenant, graph, version, "trigger", trigger_id, status, failed_step,
                  failure, reason, attempt, started, logs, logs_dropped, origin, triggered_at_us, finished_at_ms)
@@ -143,28 +141,28 @@ impl Server {
     }
 
     /// A statement of the test's own.
-    pub fn sql(&mut self, statement: &'static str) {
+    pub(crate) fn sql(&mut self, statement: &'static str) {
         self.runtime
             .block_on(sqlx::raw_sql(statement).execute(&mut self.history))
             .unwrap();
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 }
 
 /// A row of `weir_executions`.
 #[derive(Clone, Copy)]
-pub struct Execution<'a> {
-    pub execution: &'a str,
+pub(crate) struct Execution<'a> {
+    pub(crate) execution: &'a str,
     /// `None`: the first.
-    pub segment: Option<&'a str>,
-    pub tenant: &'a str,
-    pub graph: &'a str,
-    pub trigger_id: &'a str,
-    pub failure: Option<&'a str>,
-    pub started: &'a [&'a str],
+    pub(crate) segment: Option<&'a str>,
+    pub(crate) tenant: &'a str,
+    pub(crate) graph: &'a str,
+    pub(crate) trigger_id: &'a str,
+    pub(crate) failure: Option<&'a str>,
+    pub(crate) started: &'a [&'a str],
 }
 
 impl Default for Execution<'_> {
@@ -182,7 +180,7 @@ impl Default for Execution<'_> {
 }
 
 /// An execution's id by its number; later numbers are later executions.
-pub fn id(number: u64) -> String {
+pub(crate) fn id(number: u64) -> String {
     schemas::ExecutionId::derive(
         1_700_000_000_000 + number,
         "default",
@@ -193,7 +191,7 @@ pub fn id(number: u64) -> String {
     .to_string()
 }
 
-pub fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
         .fold("sha256:".to_owned(), |text, byte| {
@@ -202,20 +200,20 @@ pub fn digest(bytes: &[u8]) -> String {
 }
 
 /// A component that is committed for the processor's tests.
-pub fn guest(name: &str) -> Vec<u8> {
+pub(crate) fn guest(name: &str) -> Vec<u8> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join(format!("../processor/tests/guests/{name}.wasm"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A graph of one step.
-pub fn graph(name: &str, uses: &str) -> String {
+pub(crate) fn graph(name: &str, uses: &str) -> String {
     format!(
         "weir: 1\nname: {name}\ntriggers:\n  hand: {{ manual: {{}} }}\nsteps:\n  only: {{ uses: \"{uses}\", from: [hand] }}\n"
     )
 }
 
-pub fn readiness(
+pub(crate) fn readiness(
     check: impl Fn() -> Result<(), String> + Send + Sync + 'static,
 ) -> control::Readiness {
     Arc::new(check)
