@@ -153,6 +153,16 @@ impl Inbox {
         answer.await.map_err(|_| closed())?
     }
 
+    /// The shard's next trigger gets a number greater than this one.
+    pub async fn number_from(&self, shard: u32, number: i64) -> Result<()> {
+        let mut transaction = self.database.begin().await?;
+        let last = transaction.count(&writer::counter(shard), 0).await?;
+        if last < number {
+            transaction.count(&writer::counter(shard), number - last).await?;
+        }
+        transaction.commit().await
+    }
+
     /// Forgets keys that are older than this; gives their number. Keep 24 hours at least.
     pub async fn sweep(&self, before_ms: i64) -> Result<u64> {
         let mut swept = 0;

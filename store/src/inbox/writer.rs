@@ -19,6 +19,11 @@ pub(super) enum Command {
     Stop,
 }
 
+/// The counter row of a shard's numbers.
+pub(super) fn counter(shard: u32) -> String {
+    format!("inbox-{shard}")
+}
+
 /// Runs until it is told to stop, or nobody is left who could tell it anything.
 pub(super) async fn run(database: Arc<Database>, mut waiting: mpsc::Receiver<Command>, committed: watch::Sender<u64>) {
     let mut commands = Vec::with_capacity(BATCH_RECORDS_MAX);
@@ -111,7 +116,7 @@ async fn put(transaction: &mut Transaction<'_>, entries: &[Entry]) -> Result<Vec
     for shard in shards {
         let of_shard = fresh.iter().copied().filter(|entry| entry.shard == shard);
         let n = of_shard.clone().count() as i64;
-        let last = transaction.count(&format!("inbox-{shard}"), n).await?;
+        let last = transaction.count(&counter(shard), n).await?;
         let insert = sqlx::query("insert into inbox_batches (shard, first_number, n, data) values ($1, $2, $3, $4)");
         let insert = insert.bind(shard).bind(last - n + 1).bind(n);
         transaction.execute(insert.bind(batch::encode(of_shard))).await?;
