@@ -46,10 +46,6 @@ impl Client {
         })
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// `path` begins with `/api/v1/…`.
     pub(crate) fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         self.try_get(path, query)?
