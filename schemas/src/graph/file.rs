@@ -21,7 +21,6 @@ pub(super) struct GraphFile {
     #[schemars(required, regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,62}$"))]
     pub(super) name: Option<String>,
     /// What starts an execution, by name.
-    #[serde(default)]
     #[schemars(required)]
     pub(super) triggers: Option<BTreeMap<String, TriggerFile>>,
     /// What works on events, by name.

@@ -15,10 +15,9 @@ pub(super) const TRIGGER_KINDS: [&str; 5] = ["webhook", "cron", "topic", "postgr
 pub(super) const SINK_KINDS: [&str; 3] = ["postgres", "scylla", "topic"];
 
 /// Where a graph was read from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Origin(pub(super) Arc<Source>);
 
-#[derive(Debug)]
 pub(super) struct Source {
     pub(super) file: String,
     pub(super) text: String,
@@ -66,6 +65,12 @@ fn prove(root: &tree::Node, text: &str, file: &str, report: &mut Report<'_>) -> 
     let origin = Origin(Arc::new(Source { file: file.to_owned(), text: text.to_owned(), places }));
     let proof::Entries { name, triggers, steps, sinks, on_error } = entries;
     Some(Graph { name, triggers, steps, sinks, on_error, origin })
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.file)
+    }
 }
 
 impl Origin {

@@ -125,9 +125,10 @@ impl Proof<'_, '_, '_> {
             _ if self.places.is_broken(path) => {}
             [] if kinds.iter().any(|kind| self.places.is_broken(&format!("{path}/{kind}"))) => {}
             [] => self.report.add(self.places.key(path), format!("{what} has no kind"), format!("add one of: {}", kinds.join(", "))),
-            [_, second, ..] => {
+            [..] => {
                 let message = format!("{what} has more than one kind: {}", found.join(", "));
-                self.report.add(self.places.key(&format!("{path}/{second}")), message, "make each its own entry");
+                let last = found.iter().map(|kind| self.places.key(&format!("{path}/{kind}"))).max();
+                self.report.add(last.unwrap_or_default(), message, "make each its own entry");
             }
         }
     }

@@ -11,7 +11,7 @@ use super::problem::{Report, Span};
 use super::tree::{Node, Tree};
 
 /// Where values stand: by their path, such as `steps/check/uses` or `steps/check/from/0`.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Places {
     values: HashMap<String, Span>,
     keys: HashMap<String, Span>,

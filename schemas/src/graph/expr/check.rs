@@ -323,6 +323,12 @@ impl<'s> Check<'s> {
             let before = self.text[..offset].rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
             offset = if path.indexed { offset } else { before.map_or(0, |at| at + 1) };
         }
+        // A call is known by its bracket; shown from its name.
+        if let Ast::Call(call) = &at.expr
+            && self.text[..offset].ends_with(&call.func_name)
+        {
+            offset -= call.func_name.len();
+        }
         ExprError::Invalid { message: message.into(), offset, len: end.saturating_sub(offset).max(1) }
     }
 }
