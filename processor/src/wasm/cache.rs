@@ -25,17 +25,27 @@ impl Cache {
         engine.precompile_compatibility_hash().hash(&mut key);
         let mut engine_key = hex::encode(key.0.finalize());
         engine_key.truncate(16);
-        Self { dir: dir.to_owned(), engine_key }
+        Self {
+            dir: dir.to_owned(),
+            engine_key,
+        }
     }
 
     /// The compiled module, and how many files were refused on the way.
     pub(super) fn get(&self, engine: &Engine, digest: &str) -> (Option<Component>, u64) {
         let prefix = self.prefix(digest);
         let mut rejected = 0;
-        let Ok(entries) = fs::read_dir(&self.dir) else { return (None, 0) };
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return (None, 0);
+        };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let Some(sum) = name.to_str().and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".cwasm")) else { continue };
+            let Some(sum) = name
+                .to_str()
+                .and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(".cwasm"))
+            else {
+                continue;
+            };
             match open(engine, &entry.path(), sum) {
                 Ok(component) => return (Some(component), rejected),
                 Err(problem) => {
@@ -49,15 +59,18 @@ impl Cache {
     }
 
     pub(super) fn put(&self, digest: &str, component: &Component) {
-        let written = component.serialize().map_err(|error| io::Error::other(format!("{error:#}"))).and_then(|code| {
-            fs::create_dir_all(&self.dir)?;
-            let sum = hex::encode(Sha256::digest(&code));
-            let path = self.dir.join(format!("{}{sum}.cwasm", self.prefix(digest)));
-            // Two processes may write the same file: each has its own beside it.
-            let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-            fs::write(&beside, &code)?;
-            fs::rename(&beside, &path)
-        });
+        let written = component
+            .serialize()
+            .map_err(|error| io::Error::other(format!("{error:#}")))
+            .and_then(|code| {
+                fs::create_dir_all(&self.dir)?;
+                let sum = hex::encode(Sha256::digest(&code));
+                let path = self.dir.join(format!("{}{sum}.cwasm", self.prefix(digest)));
+                // Two processes may write the same file: each has its own beside it.
+                let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+                fs::write(&beside, &code)?;
+                fs::rename(&beside, &path)
+            });
         if let Err(error) = written {
             tracing::warn!(dir = %self.dir.display(), %error, "a compiled module could not be kept; it will be compiled again");
         }
@@ -73,7 +86,10 @@ fn open(engine: &Engine, path: &Path, sum: &str) -> Result<Component, String> {
         return Err("its content is not what its name says".into());
     }
     // Mapped, not read: pages that no call touches cost no memory.
-    #[expect(unsafe_code, reason = "loading machine code compiled earlier; see the comment")]
+    #[expect(
+        unsafe_code,
+        reason = "loading machine code compiled earlier; see the comment"
+    )]
     // SAFETY: the file holds, byte for byte, what `put` of an engine with this version and these settings wrote: its name carries the
     // engine's key and its content's sha256, just checked, and files are only ever renamed into place, never written to.
     let component = unsafe { Component::deserialize_file(engine, path) };
@@ -101,6 +117,9 @@ impl Hasher for KeyHasher {
 
     fn finish(&self) -> u64 {
         let digest = self.0.clone().finalize();
-        digest.iter().take(8).fold(0, |n, byte| n << 8 | u64::from(*byte))
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |n, byte| n << 8 | u64::from(*byte))
     }
 }

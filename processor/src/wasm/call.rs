@@ -52,7 +52,10 @@ pub enum Outcome {
     /// In the order the step gave them. The port need not exist: that is the kernel's to check.
     Outputs(Vec<StepOutput>),
     /// The step asks to be called again.
-    Retry { delay_ms: Option<u64>, reason: String },
+    Retry {
+        delay_ms: Option<u64>,
+        reason: String,
+    },
     /// This input can never work.
     Reject(String),
     /// Nothing of this graph can work any more.

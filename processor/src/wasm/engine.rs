@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+};
 
 use super::cache::Cache;
 use super::config::EngineConfig;
@@ -55,7 +57,8 @@ impl Engine {
         let linker = module::linker(&wasm).map_err(start)?;
         let cache = config.cache_dir.as_ref().map(|dir| Cache::new(dir, &wasm));
         let ticking = wasm.clone();
-        let ticker = Ticker::start(config.tick, move || ticking.increment_epoch()).map_err(|error| EngineError::Start(error.to_string()))?;
+        let ticker = Ticker::start(config.tick, move || ticking.increment_epoch())
+            .map_err(|error| EngineError::Start(error.to_string()))?;
         let inner = Inner {
             config,
             wasm,
@@ -68,23 +71,37 @@ impl Engine {
             from_cache: AtomicU64::new(0),
             cache_rejected: AtomicU64::new(0),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The module with this digest (sha256 in hex, `sha256:` before it or not), whose bytes these are. Compiles in the
     /// caller's thread, once per process and, with a cache folder, once per machine.
     pub fn load(&self, digest: &str, bytes: &[u8]) -> Result<Module, EngineError> {
         let expected = digest.strip_prefix("sha256:").unwrap_or(digest);
-        if let Some(inner) = self.inner.loaded.lock().get(expected).and_then(Weak::upgrade) {
+        if let Some(inner) = self
+            .inner
+            .loaded
+            .lock()
+            .get(expected)
+            .and_then(Weak::upgrade)
+        {
             return Ok(Module { inner });
         }
         let max = self.inner.config.module_bytes_max;
         if bytes.len() > max {
-            return Err(EngineError::TooLarge { bytes: bytes.len(), max });
+            return Err(EngineError::TooLarge {
+                bytes: bytes.len(),
+                max,
+            });
         }
         let actual = hex::encode(Sha256::digest(bytes));
         if actual != expected {
-            return Err(EngineError::Digest { expected: expected.to_owned(), actual });
+            return Err(EngineError::Digest {
+                expected: expected.to_owned(),
+                actual,
+            });
         }
         let component = self.component(&actual, bytes)?;
         // Two threads may both have compiled it; the first one's is kept.
@@ -119,7 +136,8 @@ impl Engine {
                 return Ok(component);
             }
         }
-        let component = Component::from_binary(&self.inner.wasm, bytes).map_err(|error| EngineError::Compile(format!("{error:#}")))?;
+        let component = Component::from_binary(&self.inner.wasm, bytes)
+            .map_err(|error| EngineError::Compile(format!("{error:#}")))?;
         add(&self.inner.compiled, 1);
         if let Some(cache) = &self.inner.cache {
             cache.put(digest, &component);
@@ -135,7 +153,9 @@ fn validate(config: &EngineConfig) -> Result<(), EngineError> {
         c if c.tick.is_zero() => problem("tick", "must be longer than nothing"),
         c if c.memory_max_bytes < 1 << 16 => problem("memory_max_bytes", "must be at least 64 KiB"),
         c if c.memory_max_bytes > 4 << 30 => problem("memory_max_bytes", "must be at most 4 GiB"),
-        c if !(64 << 10..=1 << 20).contains(&c.stack_bytes) => problem("stack_bytes", "must be between 64 KiB and 1 MiB"),
+        c if !(64 << 10..=1 << 20).contains(&c.stack_bytes) => {
+            problem("stack_bytes", "must be between 64 KiB and 1 MiB")
+        }
         _ => Ok(()),
     }
 }
@@ -150,7 +170,7 @@ fn wasmtime_config(config: &EngineConfig) -> Config {
         // Calls run on the caller's stack.
         .total_stacks(0)
         .max_memory_size(usize::try_from(config.memory_max_bytes).unwrap_or(usize::MAX))
-        .table_elements(20_000)
+        .table_elements(50_000)
         .max_core_instance_size(2 << 20)
         .max_component_instance_size(2 << 20)
         .max_core_instances_per_component(64)

@@ -54,7 +54,11 @@ impl EngineError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Start(_) => Disposition::Retry(Duration::from_secs(1)),
-            Self::Config { .. } | Self::TooLarge { .. } | Self::Digest { .. } | Self::Compile(_) | Self::World(_) => Disposition::Invalid,
+            Self::Config { .. }
+            | Self::TooLarge { .. }
+            | Self::Digest { .. }
+            | Self::Compile(_)
+            | Self::World(_) => Disposition::Invalid,
         }
     }
 }

@@ -32,16 +32,29 @@ pub(super) struct Ran {
 
 impl Instance {
     /// An instance for this call; what its start functions do counts as part of the call.
-    pub(super) fn start(engine: &engine::Inner, module: &Module, call: &Call<'_>) -> Result<Self, (Broken, String, Box<State>)> {
+    pub(super) fn start(
+        engine: &engine::Inner,
+        module: &Module,
+        call: &Call<'_>,
+    ) -> Result<Self, (Broken, String, Box<State>)> {
         let mut store = Store::new(&engine.wasm, State::new(&module.inner));
         store.limiter(|state| &mut state.memory);
         begin(&mut store, engine, call);
         match module.inner.pre.instantiate(&mut store) {
-            Ok(linked) => Ok(Self { store, linked, calls: 0 }),
+            Ok(linked) => Ok(Self {
+                store,
+                linked,
+                calls: 0,
+            }),
             Err(error) => {
                 let mut state = Box::new(store.into_data());
                 let logs = state.logs.lock().peek().to_vec();
-                let about = Circumstances { call, memory_limit: state.memory.limit, memory_refused: state.memory.refused, logs: &logs };
+                let about = Circumstances {
+                    call,
+                    memory_limit: state.memory.limit,
+                    memory_refused: state.memory.refused,
+                    logs: &logs,
+                };
                 let (broken, message) = trap::classify_start(&error, &about);
                 state.wasi = None;
                 Err((broken, message, state))
@@ -64,20 +77,38 @@ impl Instance {
             attempt: call.attempt,
             time_us: call.time_us,
         };
-        let returned = with_input(call, |input| self.linked.call_handle(&mut self.store, context, input));
+        let returned = with_input(call, |input| {
+            self.linked.call_handle(&mut self.store, context, input)
+        });
         match returned {
             Ok(Ok(outputs)) => match check(engine, call, &outputs) {
-                Ok(()) => Ran { outcome: Outcome::Outputs(outputs.into_iter().map(output).collect()), reusable: self.reusable(engine) },
-                Err((broken, message)) => Ran { outcome: Outcome::Broken(broken, message), reusable: false },
+                Ok(()) => Ran {
+                    outcome: Outcome::Outputs(outputs.into_iter().map(output).collect()),
+                    reusable: self.reusable(engine),
+                },
+                Err((broken, message)) => Ran {
+                    outcome: Outcome::Broken(broken, message),
+                    reusable: false,
+                },
             },
-            Ok(Err(failure)) => Ran { outcome: failed(failure), reusable: self.reusable(engine) },
+            Ok(Err(failure)) => Ran {
+                outcome: failed(failure),
+                reusable: self.reusable(engine),
+            },
             Err(error) => {
                 let state = self.store.data();
                 let mut logs = state.logs.lock();
-                let about =
-                    Circumstances { call, memory_limit: state.memory.limit, memory_refused: state.memory.refused, logs: logs.peek() };
+                let about = Circumstances {
+                    call,
+                    memory_limit: state.memory.limit,
+                    memory_refused: state.memory.refused,
+                    logs: logs.peek(),
+                };
                 let (broken, message) = trap::classify(&error, &about);
-                Ran { outcome: Outcome::Broken(broken, message), reusable: false }
+                Ran {
+                    outcome: Outcome::Broken(broken, message),
+                    reusable: false,
+                }
             }
         }
     }
@@ -87,7 +118,8 @@ impl Instance {
     }
 
     fn reusable(&self, engine: &engine::Inner) -> bool {
-        self.calls < engine.config.reuse_calls_max && self.store.data().memory.used <= engine.config.reuse_memory_bytes
+        self.calls < engine.config.reuse_calls_max
+            && self.store.data().memory.used <= engine.config.reuse_memory_bytes
     }
 }
 
@@ -95,15 +127,32 @@ fn begin(store: &mut Store<State>, engine: &engine::Inner, call: &Call<'_>) {
     store.set_epoch_deadline(engine.ticker.ticks(call.limits.time));
     let output_bytes = usize::try_from(call.limits.output_bytes).unwrap_or(usize::MAX);
     store.set_hostcall_fuel(output_bytes.saturating_add(FUEL_SLACK));
-    store.data_mut().begin(call, call.limits.memory_bytes.min(engine.config.memory_max_bytes));
+    store.data_mut().begin(
+        call,
+        call.limits.memory_bytes.min(engine.config.memory_max_bytes),
+    );
 }
 
 /// Lends the events to `f` without copying; one event and no headers, the usual, allocates nothing.
 fn with_input<R>(call: &Call<'_>, f: impl FnOnce(&[types::Event<'_>]) -> R) -> R {
-    let headers: Vec<Vec<(&str, &[u8])>> = if call.input.iter().all(|event| event.event.headers.is_empty()) {
+    let headers: Vec<Vec<(&str, &[u8])>> = if call
+        .input
+        .iter()
+        .all(|event| event.event.headers.is_empty())
+    {
         Vec::new()
     } else {
-        call.input.iter().map(|event| event.event.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect()).collect()
+        call.input
+            .iter()
+            .map(|event| {
+                event
+                    .event
+                    .headers
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.as_ref()))
+                    .collect()
+            })
+            .collect()
     };
     let event = |n: usize| {
         let event = &call.input[n];
@@ -121,18 +170,31 @@ fn with_input<R>(call: &Call<'_>, f: impl FnOnce(&[types::Event<'_>]) -> R) -> R
     }
 }
 
-fn check(engine: &engine::Inner, call: &Call<'_>, outputs: &[types::Output]) -> Result<(), (Broken, String)> {
+fn check(
+    engine: &engine::Inner,
+    call: &Call<'_>,
+    outputs: &[types::Output],
+) -> Result<(), (Broken, String)> {
     let (outputs_max, headers_max) = (engine.config.outputs_max, engine.config.headers_max);
     if outputs.len() > outputs_max {
-        return Err(trap::output_too_large(&format!("emitted {} outputs in one call; {outputs_max} are allowed", outputs.len())));
+        return Err(trap::output_too_large(&format!(
+            "emitted {} outputs in one call; {outputs_max} are allowed",
+            outputs.len()
+        )));
     }
     let mut total = 0u64;
     for output in outputs {
         if output.headers.len() > headers_max {
             let n = output.headers.len();
-            return Err(trap::output_too_large(&format!("emitted an output with {n} headers; {headers_max} are allowed")));
+            return Err(trap::output_too_large(&format!(
+                "emitted an output with {n} headers; {headers_max} are allowed"
+            )));
         }
-        let headers: usize = output.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize = output
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         let key = output.key.as_ref().map_or(0, Vec::len);
         let content_type = output.content_type.as_ref().map_or(0, String::len);
         total += (output.port.len() + key + content_type + headers + output.data.len()) as u64;
@@ -140,7 +202,9 @@ fn check(engine: &engine::Inner, call: &Call<'_>, outputs: &[types::Output]) -> 
     let limit = call.limits.output_bytes;
     if total > limit {
         let (total, limit) = (trap::bytes(total), trap::bytes(limit));
-        return Err(trap::output_too_large(&format!("emitted {total} in one call, more than {limit} (`limits: {{ output }}` allows more)")));
+        return Err(trap::output_too_large(&format!(
+            "emitted {total} in one call, more than {limit} (`limits: {{ output }}` allows more)"
+        )));
     }
     Ok(())
 }
@@ -150,7 +214,11 @@ fn output(output: types::Output) -> StepOutput {
         port: output.port,
         key: output.key.map(Bytes::from),
         content_type: output.content_type,
-        headers: output.headers.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect(),
+        headers: output
+            .headers
+            .into_iter()
+            .map(|(name, value)| (name, Bytes::from(value)))
+            .collect(),
         data: Bytes::from(output.data),
     }
 }
@@ -158,7 +226,10 @@ fn output(output: types::Output) -> StepOutput {
 fn failed(failure: Failure) -> Outcome {
     let cut = |reason: String| printable(&reason, REASON_BYTES_MAX);
     match failure {
-        Failure::Retry((delay_ms, reason)) => Outcome::Retry { delay_ms, reason: cut(reason) },
+        Failure::Retry((delay_ms, reason)) => Outcome::Retry {
+            delay_ms,
+            reason: cut(reason),
+        },
         Failure::Reject(reason) => Outcome::Reject(cut(reason)),
         Failure::Fatal(reason) => Outcome::Fatal(cut(reason)),
     }
@@ -187,6 +258,9 @@ mod tests {
     #[test]
     fn the_id_reads_as_everywhere() {
         let id = ExecutionId::derive(1_700_000_000_123, "t", "g", "h", "1");
-        assert_eq!(std::str::from_utf8(&hyphenated(id)).ok(), Some(id.to_string().as_str()));
+        assert_eq!(
+            std::str::from_utf8(&hyphenated(id)).ok(),
+            Some(id.to_string().as_str())
+        );
     }
 }

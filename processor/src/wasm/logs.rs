@@ -60,7 +60,10 @@ impl Logs {
     pub(super) fn take(&mut self) -> (Vec<Log>, u32) {
         self.end_lines();
         self.bytes = 0;
-        (std::mem::take(&mut self.lines), std::mem::take(&mut self.dropped))
+        (
+            std::mem::take(&mut self.lines),
+            std::mem::take(&mut self.dropped),
+        )
     }
 
     fn end_lines(&mut self) {
@@ -167,8 +170,18 @@ mod tests {
         logs.write(Stream::Stderr, b"oops\n");
         logs.write(Stream::Stdout, b"o");
         let (lines, dropped) = logs.take();
-        let shown: Vec<_> = lines.iter().map(|line| (line.level, line.message.as_str())).collect();
-        assert_eq!(shown, [(Level::Info, "one"), (Level::Warn, "oops"), (Level::Info, "two")]);
+        let shown: Vec<_> = lines
+            .iter()
+            .map(|line| (line.level, line.message.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (Level::Info, "one"),
+                (Level::Warn, "oops"),
+                (Level::Info, "two")
+            ]
+        );
         assert_eq!(dropped, 0);
 
         for _ in 0..2_000 {

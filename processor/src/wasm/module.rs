@@ -41,21 +41,42 @@ impl Module {
         self.inner.wasi
     }
 
-    pub(super) fn link(engine: &engine::Inner, id: u64, digest: String, component: &Component) -> Result<Self, EngineError> {
+    pub(super) fn link(
+        engine: &engine::Inner,
+        id: u64,
+        digest: String,
+        component: &Component,
+    ) -> Result<Self, EngineError> {
         let (mut wasi, mut log) = (false, false);
         for (name, _) in component.component_type().imports(&engine.wasm) {
             wasi |= name.starts_with("wasi:");
             log |= name.starts_with("weir:step/log");
         }
         let world = |error: wasmtime::Error| EngineError::World(format!("{error:#}"));
-        let pre = engine.linker.instantiate_pre(component).and_then(LinkedPre::new).map_err(world)?;
-        Ok(Self { inner: Arc::new(Inner { digest, id, pre, wasi, log }) })
+        let pre = engine
+            .linker
+            .instantiate_pre(component)
+            .and_then(LinkedPre::new)
+            .map_err(world)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                digest,
+                id,
+                pre,
+                wasi,
+                log,
+            }),
+        })
     }
 }
 
 impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Module").field("digest", &self.inner.digest).field("wasi", &self.inner.wasi).field("log", &self.inner.log).finish()
+        f.debug_struct("Module")
+            .field("digest", &self.inner.digest)
+            .field("wasi", &self.inner.wasi)
+            .field("log", &self.inner.log)
+            .finish()
     }
 }
 

@@ -44,14 +44,27 @@ impl Pool {
     /// `kept_max`: instances kept for `batch`, the least recently used given up first. All pools together should keep fewer
     /// than `instances_max`.
     pub fn new(engine: &Engine, kept_max: usize) -> Self {
-        Self { engine: Arc::clone(&engine.inner), activity: engine.inner.ticker.activity(), kept_max, kept: Vec::new() }
+        Self {
+            engine: Arc::clone(&engine.inner),
+            activity: engine.inner.ticker.activity(),
+            kept_max,
+            kept: Vec::new(),
+        }
     }
 
     /// Runs the step. Never fails and never panics on what the guest does: everything is in the outcome.
     pub fn call(&mut self, module: &Module, call: &Call<'_>) -> Called {
         if module.inner.log && !call.log {
-            let message = format!("the step \"{}\" imports weir:step/log, which its graph does not grant (`log: true`)", call.step);
-            return Called { outcome: Outcome::Broken(Broken::Protocol, message), logs: Vec::new(), logs_dropped: 0, fresh: false };
+            let message = format!(
+                "the step \"{}\" imports weir:step/log, which its graph does not grant (`log: true`)",
+                call.step
+            );
+            return Called {
+                outcome: Outcome::Broken(Broken::Protocol, message),
+                logs: Vec::new(),
+                logs_dropped: 0,
+                fresh: false,
+            };
         }
         match call.isolation {
             Isolation::Record => self.on_fresh(module, call).0,
@@ -113,7 +126,12 @@ impl Pool {
                 Err((Broken::HostBusy, ..)) if !self.kept.is_empty() => {
                     self.kept.remove(0);
                 }
-                Err((broken, message, state)) => return (called(Outcome::Broken(broken, message), &state.logs, true), None),
+                Err((broken, message, state)) => {
+                    return (
+                        called(Outcome::Broken(broken, message), &state.logs, true),
+                        None,
+                    );
+                }
             }
         };
         let Ran { outcome, reusable } = instance.call(&self.engine, call);
@@ -124,5 +142,10 @@ impl Pool {
 
 fn called(outcome: Outcome, logs: &SharedLogs, fresh: bool) -> Called {
     let (logs, logs_dropped) = logs.lock().take();
-    Called { outcome, logs, logs_dropped, fresh }
+    Called {
+        outcome,
+        logs,
+        logs_dropped,
+        fresh,
+    }
 }

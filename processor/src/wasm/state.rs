@@ -36,7 +36,17 @@ impl State {
     pub(super) fn new(module: &module::Inner) -> Self {
         let logs = SharedLogs::default();
         let wasi = module.wasi.then(|| Box::new(Wasi::new(Arc::clone(&logs))));
-        Self { memory: Memory { limit: 0, used: 0, asked: 0, table_elements: 0, refused: false }, logs, wasi }
+        Self {
+            memory: Memory {
+                limit: 0,
+                used: 0,
+                asked: 0,
+                table_elements: 0,
+                refused: false,
+            },
+            logs,
+            wasi,
+        }
     }
 
     /// Sets everything that differs between two calls of one instance.
@@ -50,7 +60,12 @@ impl State {
 }
 
 impl ResourceLimiter for Memory {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current) as u64;
         if self.used.saturating_add(more) > self.limit {
             self.refused = true;
@@ -67,14 +82,26 @@ impl ResourceLimiter for Memory {
         Ok(())
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        if self.table_elements.saturating_add(more) > TABLE_ELEMENTS_MAX {
+        if self.table_elements.saturating_add(more) > TABLE_ELEMENTS_MAX
+            || maximum.is_some_and(|maximum| desired > maximum)
+        {
             self.refused = true;
             return Ok(false);
         }
         self.table_elements += more;
         Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = true;
+        Ok(())
     }
 
     fn instances(&self) -> usize {

@@ -41,14 +41,29 @@ pub(super) struct Activity {
 pub(super) struct Running<'a>(&'a AtomicU64);
 
 impl Ticker {
-    pub(super) fn start(tick: Duration, on_tick: impl Fn() + Send + 'static) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { parked: AtomicBool::new(false), stop: AtomicBool::new(false), pools: Mutex::new(Vec::new()) });
+    pub(super) fn start(
+        tick: Duration,
+        on_tick: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            parked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            pools: Mutex::new(Vec::new()),
+        });
         let thread = {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name("wasm-ticker".into()).stack_size(128 << 10).spawn(move || run(&shared, tick, &on_tick))?
+            thread::Builder::new()
+                .name("wasm-ticker".into())
+                .stack_size(128 << 10)
+                .spawn(move || run(&shared, tick, &on_tick))?
         };
         let handle = thread.thread().clone();
-        Ok(Self { shared, thread: Some(thread), handle, tick })
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+            handle,
+            tick,
+        })
     }
 
     pub(super) fn activity(&self) -> Activity {
@@ -56,7 +71,11 @@ impl Ticker {
         let mut pools = self.shared.pools.lock();
         pools.retain(|pool| pool.strong_count() > 0);
         pools.push(Arc::downgrade(&calls));
-        Activity { shared: Arc::clone(&self.shared), ticker: self.handle.clone(), calls }
+        Activity {
+            shared: Arc::clone(&self.shared),
+            ticker: self.handle.clone(),
+            calls,
+        }
     }
 
     /// Ticks after which at least `time` has passed.
@@ -92,7 +111,8 @@ impl Activity {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         // Only this pool's thread writes the counter.
-        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 }
 
@@ -101,16 +121,25 @@ fn run(shared: &Shared, tick: Duration, on_tick: &dyn Fn()) {
     while !shared.stop.load(Ordering::SeqCst) {
         thread::park_timeout(tick.saturating_sub(last.elapsed()));
         // By the clock, not by wake-ups: an unpark that crosses a time-out must not shorten a call's time.
-        let due = u32::try_from(last.elapsed().as_nanos() / tick.as_nanos().max(1)).unwrap_or(u32::MAX);
+        let due =
+            u32::try_from(last.elapsed().as_nanos() / tick.as_nanos().max(1)).unwrap_or(u32::MAX);
         if due == 0 {
             continue;
         }
-        last = if due > CATCH_UP_MAX { Instant::now() } else { last + tick * due };
+        last = if due > CATCH_UP_MAX {
+            Instant::now()
+        } else {
+            last + tick * due
+        };
         for _ in 0..due.min(CATCH_UP_MAX) {
             on_tick();
         }
         let now = shared.calls();
-        idle_ticks = if now.is_some() && now == seen { idle_ticks + 1 } else { 0 };
+        idle_ticks = if now.is_some() && now == seen {
+            idle_ticks + 1
+        } else {
+            0
+        };
         seen = now;
         if idle_ticks >= IDLE_TICKS {
             shared.parked.store(true, Ordering::SeqCst);
@@ -135,5 +164,45 @@ impl Shared {
             sum = sum.wrapping_add(calls);
         }
         Some(sum)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_parks_when_idle_and_wakes_for_a_call() {
+        let ticks = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&ticks);
+        let ticker = Ticker::start(Duration::from_micros(200), move || {
+            drop(counter.fetch_add(1, Ordering::SeqCst))
+        })
+        .unwrap();
+        let activity = ticker.activity();
+        for _ in 0..3 {
+            while !ticker.shared.parked.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            let running = activity.begin();
+            let from = ticks.load(Ordering::SeqCst);
+            // More than it takes to park: it must not while the call runs.
+            while ticks.load(Ordering::SeqCst) < from + u64::from(2 * IDLE_TICKS) {
+                thread::yield_now();
+            }
+            assert!(!ticker.shared.parked.load(Ordering::SeqCst));
+            drop(running);
+        }
+        drop(ticker);
+        assert_eq!(Arc::strong_count(&ticks), 1, "the thread is gone");
+    }
+
+    #[test]
+    fn a_deadline_is_never_early() {
+        let ticker = Ticker::start(Duration::from_millis(5), || {}).unwrap();
+        for (ms, ticks) in [(0, 1), (1, 2), (5, 2), (6, 3), (1_000, 201)] {
+            assert_eq!(ticker.ticks(Duration::from_millis(ms)), ticks, "{ms} ms");
+        }
+        assert_eq!(ticker.ticks(Duration::MAX), u64::MAX >> 1);
     }
 }

@@ -25,16 +25,27 @@ const WORDS_BYTES_MAX: usize = 1 << 10;
 
 pub(super) fn classify(error: &wasmtime::Error, about: &Circumstances<'_>) -> (Broken, String) {
     if let Some(busy) = error.downcast_ref::<PoolConcurrencyLimitError>() {
-        return (Broken::HostBusy, format!("no wasm instance is free: {busy}"));
+        return (
+            Broken::HostBusy,
+            format!("no wasm instance is free: {busy}"),
+        );
     }
     let (broken, message) = match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
             let time = about.call.limits.time;
-            (Broken::Timeout, format!("ran longer than {time:?} and was stopped (`limits: {{ time }}` allows more)"))
+            (
+                Broken::Timeout,
+                format!(
+                    "ran longer than {time:?} and was stopped (`limits: {{ time }}` allows more)"
+                ),
+            )
         }
         _ if about.memory_refused => {
             let limit = bytes(about.memory_limit);
-            (Broken::OutOfMemory, format!("needs more memory than {limit} (`limits: {{ memory }}` allows more)"))
+            (
+                Broken::OutOfMemory,
+                format!("needs more memory than {limit} (`limits: {{ memory }}` allows more)"),
+            )
         }
         Some(trap) => of_trap(*trap),
         None => of_error(error, about),
@@ -43,11 +54,22 @@ pub(super) fn classify(error: &wasmtime::Error, about: &Circumstances<'_>) -> (B
 }
 
 /// An error before the guest's first instruction: not the guest's doing, unless it wanted more memory than it may have.
-pub(super) fn classify_start(error: &wasmtime::Error, about: &Circumstances<'_>) -> (Broken, String) {
-    if about.memory_refused || error.is::<Trap>() || error.is::<I32Exit>() || error.is::<Refusal>() || error.is::<PoolConcurrencyLimitError>() {
+pub(super) fn classify_start(
+    error: &wasmtime::Error,
+    about: &Circumstances<'_>,
+) -> (Broken, String) {
+    if about.memory_refused
+        || error.is::<Trap>()
+        || error.is::<I32Exit>()
+        || error.is::<Refusal>()
+        || error.is::<PoolConcurrencyLimitError>()
+    {
         return classify(error, about);
     }
-    (Broken::HostBusy, format!("no wasm instance could be made: {}", one_line(error)))
+    (
+        Broken::HostBusy,
+        format!("no wasm instance could be made: {}", one_line(error)),
+    )
 }
 
 pub(super) fn output_too_large(what: &str) -> (Broken, String) {
@@ -66,15 +88,32 @@ pub(super) fn bytes(n: u64) -> String {
 
 fn of_trap(trap: Trap) -> (Broken, String) {
     let message = match trap {
-        Trap::StackOverflow => return (Broken::StackOverflow, "calls itself too deeply: its stack is used up".into()),
-        Trap::InvalidChar | Trap::StringOutOfBounds | Trap::ListOutOfBounds | Trap::InvalidDiscriminant | Trap::UnalignedPointer => {
-            return (Broken::Protocol, format!("gave Weir something that cannot be read: {}", name(trap)));
+        Trap::StackOverflow => {
+            return (
+                Broken::StackOverflow,
+                "calls itself too deeply: its stack is used up".into(),
+            );
+        }
+        Trap::InvalidChar
+        | Trap::StringOutOfBounds
+        | Trap::ListOutOfBounds
+        | Trap::InvalidDiscriminant
+        | Trap::UnalignedPointer => {
+            return (
+                Broken::Protocol,
+                format!("gave Weir something that cannot be read: {}", name(trap)),
+            );
         }
         Trap::CannotEnterComponent | Trap::CannotLeaveComponent => {
-            return (Broken::Protocol, format!("called Weir at a moment when it may not: {}", name(trap)));
+            return (
+                Broken::Protocol,
+                format!("called Weir at a moment when it may not: {}", name(trap)),
+            );
         }
         Trap::UnreachableCodeReached => "panicked or aborted (wasm `unreachable`)".into(),
-        Trap::MemoryOutOfBounds => "reached outside its memory (recursion without end does this too)".into(),
+        Trap::MemoryOutOfBounds => {
+            "reached outside its memory (recursion without end does this too)".into()
+        }
         Trap::IntegerDivisionByZero => "divided by zero".into(),
         other => format!("trapped: {}", name(other)),
     };
@@ -83,7 +122,10 @@ fn of_trap(trap: Trap) -> (Broken, String) {
 
 fn of_error(error: &wasmtime::Error, about: &Circumstances<'_>) -> (Broken, String) {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return (Broken::Trap, format!("called exit({}) instead of returning", exit.0));
+        return (
+            Broken::Trap,
+            format!("called exit({}) instead of returning", exit.0),
+        );
     }
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return (Broken::Trap, format!("was stopped: {refusal}"));
@@ -91,24 +133,47 @@ fn of_error(error: &wasmtime::Error, about: &Circumstances<'_>) -> (Broken, Stri
     let text = one_line(error);
     if text.contains(FUEL_MESSAGE) {
         let limit = bytes(about.call.limits.output_bytes);
-        return output_too_large(&format!("gave Weir more than {limit} at once (`limits: {{ output }}` allows more)"));
+        return output_too_large(&format!(
+            "gave Weir more than {limit} at once (`limits: {{ output }}` allows more)"
+        ));
     }
-    (Broken::Protocol, format!("gave Weir something that cannot be read: {text}"))
+    (
+        Broken::Protocol,
+        format!("gave Weir something that cannot be read: {text}"),
+    )
 }
 
 fn name(trap: Trap) -> String {
-    trap.to_string().trim_start_matches("wasm trap: ").to_owned()
+    trap.to_string()
+        .trim_start_matches("wasm trap: ")
+        .to_owned()
 }
 
 fn one_line(error: &wasmtime::Error) -> String {
-    error.root_cause().to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    error
+        .root_cause()
+        .to_string()
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// A guest that panics says why on stderr, if it has one.
 fn with_last_words(mut message: String, logs: &[Log]) -> String {
-    let words: Vec<_> = logs.iter().filter(|line| line.level >= Level::Warn && !line.message.starts_with("note: run with")).collect();
-    let from = words.iter().rposition(|line| line.message.contains("panicked at")).unwrap_or(words.len().saturating_sub(1));
-    let words: Vec<_> = words[from..].iter().map(|line| line.message.trim()).filter(|line| !line.is_empty()).collect();
+    let words: Vec<_> = logs
+        .iter()
+        .filter(|line| line.level >= Level::Warn && !line.message.starts_with("note: run with"))
+        .collect();
+    let from = words
+        .iter()
+        .rposition(|line| line.message.contains("panicked at"))
+        .unwrap_or(words.len().saturating_sub(1));
+    let words: Vec<_> = words[from..]
+        .iter()
+        .map(|line| line.message.trim())
+        .filter(|line| !line.is_empty())
+        .collect();
     if !words.is_empty() {
         message.push_str(": ");
         message.push_str(&super::logs::printable(&words.join(" "), WORDS_BYTES_MAX));

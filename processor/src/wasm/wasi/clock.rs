@@ -45,14 +45,19 @@ impl Clock {
             }
             let next = self.next_ns.load(Relaxed);
             if next == u64::MAX {
-                return Err(wasmtime::Error::new(Refusal("it waits for something that can never happen here")));
+                return Err(wasmtime::Error::new(Refusal(
+                    "it waits for something that can never happen here",
+                )));
             }
             self.now_ns.fetch_max(next, Relaxed);
         }
     }
 
     fn deadline(self: &Arc<Self>, at_ns: u64) -> Deadline {
-        Deadline { clock: Arc::clone(self), at_ns }
+        Deadline {
+            clock: Arc::clone(self),
+            at_ns,
+        }
     }
 }
 
@@ -81,11 +86,17 @@ impl wall_clock::Host for Wasi {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
         let us = self.clock.time_us.load(Relaxed);
         let nanoseconds = u32::try_from(us % 1_000_000 * 1_000).expect("less than a second");
-        Ok(wall_clock::Datetime { seconds: us / 1_000_000, nanoseconds })
+        Ok(wall_clock::Datetime {
+            seconds: us / 1_000_000,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000 })
+        Ok(wall_clock::Datetime {
+            seconds: 0,
+            nanoseconds: 1_000,
+        })
     }
 }
 
@@ -107,24 +118,32 @@ impl monotonic_clock::Host for Wasi {
 
     fn subscribe_duration(&mut self, duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
         // u64::MAX is reserved for "nothing waits".
-        let when = self.clock.now_ns.load(Relaxed).saturating_add(duration).min(u64::MAX - 1);
+        let when = self
+            .clock
+            .now_ns
+            .load(Relaxed)
+            .saturating_add(duration)
+            .min(u64::MAX - 1);
         self.subscribe_instant(when)
     }
 }
 
 impl poll::Host for Wasi {
     fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
-        self.clock.settle(waiting::Host::poll(&mut self.table, pollables))?
+        self.clock
+            .settle(waiting::Host::poll(&mut self.table, pollables))?
     }
 }
 
 impl poll::HostPollable for Wasi {
     fn ready(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<bool> {
-        self.clock.settle(waiting::HostPollable::ready(&mut self.table, pollable))?
+        self.clock
+            .settle(waiting::HostPollable::ready(&mut self.table, pollable))?
     }
 
     fn block(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {
-        self.clock.settle(waiting::HostPollable::block(&mut self.table, pollable))?
+        self.clock
+            .settle(waiting::HostPollable::block(&mut self.table, pollable))?
     }
 
     fn drop(&mut self, pollable: Resource<DynPollable>) -> wasmtime::Result<()> {

@@ -38,10 +38,20 @@ pub(super) struct Wasi {
 impl Wasi {
     pub(super) fn new(logs: SharedLogs) -> Self {
         // The context's own clocks, randomness and streams are never linked.
-        let ctx = WasiCtx::builder().allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).build();
+        let ctx = WasiCtx::builder()
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self { ctx, table, clock: Arc::default(), random: Random::default(), logs }
+        Self {
+            ctx,
+            table,
+            clock: Arc::default(),
+            random: Random::default(),
+            logs,
+        }
     }
 
     pub(super) fn begin(&mut self, call: &Call<'_>) {
@@ -66,12 +76,17 @@ impl HasData for HasTable {
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = wasi(self);
-        WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+        WasiCtxView {
+            ctx: &mut wasi.ctx,
+            table: &mut wasi.table,
+        }
     }
 }
 
 fn wasi(state: &mut State) -> &mut Wasi {
-    state.wasi.as_mut().expect("WASI functions are called only by components that import them, and those have the state")
+    state.wasi.as_mut().expect(
+        "WASI functions are called only by components that import them, and those have the state",
+    )
 }
 
 pub(super) fn add_to_linker(l: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -91,7 +106,11 @@ pub(super) fn add_to_linker(l: &mut Linker<State>) -> wasmtime::Result<()> {
     cli::stderr::add_to_linker::<_, HasWasi>(l, wasi)?;
     sync::io::poll::add_to_linker::<_, HasWasi>(l, wasi)?;
     sync::io::streams::add_to_linker::<_, HasWasi>(l, wasi)?;
-    sockets::network::add_to_linker::<_, HasWasi>(l, &sockets::network::LinkOptions::default(), wasi)?;
+    sockets::network::add_to_linker::<_, HasWasi>(
+        l,
+        &sockets::network::LinkOptions::default(),
+        wasi,
+    )?;
     sockets::tcp_create_socket::add_to_linker::<_, HasWasi>(l, wasi)?;
     sync::sockets::udp_create_socket::add_to_linker::<_, HasWasi>(l, wasi)?;
 

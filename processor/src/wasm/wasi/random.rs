@@ -39,12 +39,17 @@ impl Random {
         hash.update(call.execution.0);
         hash.update(call.attempt.to_be_bytes());
         hash.update(call.step.as_bytes());
-        *self = Self { seed: hash.finalize().into(), ..Self::default() };
+        *self = Self {
+            seed: hash.finalize().into(),
+            ..Self::default()
+        };
     }
 
     fn bytes(&mut self, domain: Domain, len: u64) -> wasmtime::Result<Vec<u8>> {
         if len > REQUEST_MAX {
-            return Err(wasmtime::Error::new(Refusal("it asks for more than 1 MiB of randomness at once")));
+            return Err(wasmtime::Error::new(Refusal(
+                "it asks for more than 1 MiB of randomness at once",
+            )));
         }
         let mut bytes = vec![0; usize::try_from(len)?];
         self.fill(domain, &mut bytes);
@@ -108,7 +113,11 @@ impl insecure_seed::Host for Wasi {
     /// The same at every look: it is a seed, not a stream.
     fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
         let block = block(&self.random.seed, Domain::Seed, 0);
-        let half = |from: usize| block[from..from + 8].iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let half = |from: usize| {
+            block[from..from + 8]
+                .iter()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
         Ok((half(0), half(8)))
     }
 }

@@ -26,7 +26,10 @@ impl network::Host for Wasi {
     }
 
     /// No stream error here ever comes from a network.
-    fn network_error_code(&mut self, _error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+    fn network_error_code(
+        &mut self,
+        _error: Resource<wasmtime::Error>,
+    ) -> wasmtime::Result<Option<ErrorCode>> {
         Ok(None)
     }
 }

@@ -10,7 +10,9 @@ use wasmtime_wasi::p2::bindings::cli::{stderr, stdin, stdout};
 use wasmtime_wasi::p2::bindings::io::streams as waiting;
 use wasmtime_wasi::p2::bindings::sync::io::streams;
 use wasmtime_wasi::p2::pipe::ClosedInputStream;
-use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::p2::{
+    DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult,
+};
 
 use super::Wasi;
 use crate::wasm::logs::{SharedLogs, Stream};
@@ -50,13 +52,21 @@ impl OutputStream for LogStream {
 
 impl Wasi {
     fn log_stream(&mut self, stream: Stream) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(LogStream { stream, logs: self.logs.clone() });
+        let stream: DynOutputStream = Box::new(LogStream {
+            stream,
+            logs: self.logs.clone(),
+        });
         Ok(self.table.push(stream)?)
     }
 
     /// Like `Clock::settle`, for what fails as a stream.
-    fn settle<T>(&mut self, work: impl AsyncFnOnce(&mut wasmtime::component::ResourceTable) -> StreamResult<T>) -> StreamResult<T> {
-        self.clock.settle(work(&mut self.table)).map_err(StreamError::Trap)?
+    fn settle<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut wasmtime::component::ResourceTable) -> StreamResult<T>,
+    ) -> StreamResult<T> {
+        self.clock
+            .settle(work(&mut self.table))
+            .map_err(StreamError::Trap)?
     }
 }
 
@@ -80,17 +90,25 @@ impl stderr::Host for Wasi {
 }
 
 impl streams::Host for Wasi {
-    fn convert_stream_error(&mut self, error: StreamError) -> wasmtime::Result<streams::StreamError> {
-        Ok(match waiting::Host::convert_stream_error(&mut self.table, error)? {
-            waiting::StreamError::LastOperationFailed(error) => streams::StreamError::LastOperationFailed(error),
-            waiting::StreamError::Closed => streams::StreamError::Closed,
-        })
+    fn convert_stream_error(
+        &mut self,
+        error: StreamError,
+    ) -> wasmtime::Result<streams::StreamError> {
+        Ok(
+            match waiting::Host::convert_stream_error(&mut self.table, error)? {
+                waiting::StreamError::LastOperationFailed(error) => {
+                    streams::StreamError::LastOperationFailed(error)
+                }
+                waiting::StreamError::Closed => streams::StreamError::Closed,
+            },
+        )
     }
 }
 
 impl streams::HostOutputStream for Wasi {
     fn drop(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<()> {
-        self.clock.settle(waiting::HostOutputStream::drop(&mut self.table, stream))?
+        self.clock
+            .settle(waiting::HostOutputStream::drop(&mut self.table, stream))?
     }
 
     fn check_write(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<u64> {
@@ -101,8 +119,14 @@ impl streams::HostOutputStream for Wasi {
         waiting::HostOutputStream::write(&mut self.table, stream, bytes)
     }
 
-    fn blocking_write_and_flush(&mut self, stream: Resource<DynOutputStream>, bytes: Vec<u8>) -> StreamResult<()> {
-        self.settle(async |table| waiting::HostOutputStream::blocking_write_and_flush(table, stream, bytes).await)
+    fn blocking_write_and_flush(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        bytes: Vec<u8>,
+    ) -> StreamResult<()> {
+        self.settle(async |table| {
+            waiting::HostOutputStream::blocking_write_and_flush(table, stream, bytes).await
+        })
     }
 
     fn flush(&mut self, stream: Resource<DynOutputStream>) -> StreamResult<()> {
@@ -113,7 +137,10 @@ impl streams::HostOutputStream for Wasi {
         self.settle(async |table| waiting::HostOutputStream::blocking_flush(table, stream).await)
     }
 
-    fn subscribe(&mut self, stream: Resource<DynOutputStream>) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         waiting::HostOutputStream::subscribe(&mut self.table, stream)
     }
 
@@ -121,29 +148,52 @@ impl streams::HostOutputStream for Wasi {
         waiting::HostOutputStream::write_zeroes(&mut self.table, stream, len)
     }
 
-    fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<DynOutputStream>, len: u64) -> StreamResult<()> {
-        self.settle(async |table| waiting::HostOutputStream::blocking_write_zeroes_and_flush(table, stream, len).await)
+    fn blocking_write_zeroes_and_flush(
+        &mut self,
+        stream: Resource<DynOutputStream>,
+        len: u64,
+    ) -> StreamResult<()> {
+        self.settle(async |table| {
+            waiting::HostOutputStream::blocking_write_zeroes_and_flush(table, stream, len).await
+        })
     }
 
-    fn splice(&mut self, to: Resource<DynOutputStream>, from: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
+    fn splice(
+        &mut self,
+        to: Resource<DynOutputStream>,
+        from: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<u64> {
         waiting::HostOutputStream::splice(&mut self.table, to, from, len)
     }
 
-    fn blocking_splice(&mut self, to: Resource<DynOutputStream>, from: Resource<DynInputStream>, len: u64) -> StreamResult<u64> {
-        self.settle(async |table| waiting::HostOutputStream::blocking_splice(table, to, from, len).await)
+    fn blocking_splice(
+        &mut self,
+        to: Resource<DynOutputStream>,
+        from: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<u64> {
+        self.settle(async |table| {
+            waiting::HostOutputStream::blocking_splice(table, to, from, len).await
+        })
     }
 }
 
 impl streams::HostInputStream for Wasi {
     fn drop(&mut self, stream: Resource<DynInputStream>) -> wasmtime::Result<()> {
-        self.clock.settle(waiting::HostInputStream::drop(&mut self.table, stream))?
+        self.clock
+            .settle(waiting::HostInputStream::drop(&mut self.table, stream))?
     }
 
     fn read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
         waiting::HostInputStream::read(&mut self.table, stream, len)
     }
 
-    fn blocking_read(&mut self, stream: Resource<DynInputStream>, len: u64) -> StreamResult<Vec<u8>> {
+    fn blocking_read(
+        &mut self,
+        stream: Resource<DynInputStream>,
+        len: u64,
+    ) -> StreamResult<Vec<u8>> {
         self.settle(async |table| waiting::HostInputStream::blocking_read(table, stream, len).await)
     }
 
@@ -155,7 +205,10 @@ impl streams::HostInputStream for Wasi {
         self.settle(async |table| waiting::HostInputStream::blocking_skip(table, stream, len).await)
     }
 
-    fn subscribe(&mut self, stream: Resource<DynInputStream>) -> wasmtime::Result<Resource<DynPollable>> {
+    fn subscribe(
+        &mut self,
+        stream: Resource<DynInputStream>,
+    ) -> wasmtime::Result<Resource<DynPollable>> {
         waiting::HostInputStream::subscribe(&mut self.table, stream)
     }
 }
