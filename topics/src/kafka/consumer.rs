@@ -26,6 +26,8 @@ use crate::log::{Assigned, Consumer, Fetched, Join, Partition, Polled, Position,
 /// How long the group's committed offsets are waited for; longer than an open transaction may last.
 const COMMITTED_WAIT: Duration = Duration::from_secs(20);
 const SEEK_WAIT: Duration = Duration::from_secs(10);
+/// A partition that cannot be sought for so long has been stopped.
+const SEEK_RETRY_WAIT: Duration = Duration::from_millis(500);
 /// What a reader brings in one poll at most.
 const READER_BYTES_MAX: usize = 4 << 20;
 
@@ -215,17 +217,32 @@ impl Member {
         if !cursor.started {
             return Ok(());
         }
-        let deadline = Instant::now() + SEEK_WAIT;
-        loop {
-            let offset = next.map_or(Offset::Beginning, Offset::Offset);
-            let sought = self.consumer.seek(&partition.topic, partition.number.cast_signed(), offset, SEEK_WAIT);
-            match sought {
-                Ok(()) => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(LogError::unavailable(error)),
-                // a partition that librdkafka has only just been given cannot be sought yet
-                Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+        let offset = next.map_or(Offset::Beginning, Offset::Offset);
+        let deadline = Instant::now() + SEEK_RETRY_WAIT;
+        while let Err(error) = self.consumer.seek(&partition.topic, partition.number.cast_signed(), offset, SEEK_WAIT) {
+            if Instant::now() > deadline {
+                tracing::debug!(%error, "a seek was refused; the partition is given to librdkafka anew");
+                return self.restart(partition);
             }
+            // a partition that librdkafka has only just been given cannot be sought yet
+            std::thread::park_timeout(Duration::from_millis(5));
         }
+        Ok(())
+    }
+
+    /// A partition that librdkafka has stopped reading (its offset was out of range) cannot be sought: take it back and
+    /// give it again, from where its cursor now stands.
+    fn restart(&mut self, partition: &Partition) -> Result<()> {
+        if self.group.is_none() {
+            let all = list(self.cursors.iter());
+            self.consumer.assign(&all).map_err(LogError::unavailable)?;
+        } else {
+            let one = list(self.cursors.iter().filter(|cursor| cursor.partition == *partition));
+            self.consumer.incremental_unassign(&one).map_err(LogError::unavailable)?;
+            self.consumer.incremental_assign(&one).map_err(LogError::unavailable)?;
+        }
+        let paused = list(self.cursors.iter().filter(|cursor| cursor.paused && cursor.started));
+        self.consumer.pause(&paused).map_err(LogError::unavailable)
     }
 
     /// Gives librdkafka what came, takes from it what went.
