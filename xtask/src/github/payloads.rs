@@ -43,8 +43,11 @@ fn from_npm(root: &Path) -> Result<Vec<Payload>> {
     }
     let folder = root.join("target/octokit");
     let package = folder.join("node_modules").join(PACKAGE);
+    std::fs::create_dir_all(&folder)?;
+    // One at a time: tests that run side by side install it once.
+    let lock = std::fs::File::create(folder.join("lock"))?;
+    lock.lock()?;
     if !installed(&package) {
-        std::fs::create_dir_all(&folder)?;
         let install = Command::new("npm")
             .args([
                 "install",

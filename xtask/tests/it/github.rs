@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use xtask::github::{self, Format, Options};
 
-const SECRET: &str = "it's a secret to everybody";
+const SECRET: &str = "It's a Secret to Everybody";
 
 fn options(url: String) -> Options {
     Options {
