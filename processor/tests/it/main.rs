@@ -1,5 +1,7 @@
 //! Integration tests of the processor.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod wasm;
 mod wasm_attacks;
 mod wasm_cache;
