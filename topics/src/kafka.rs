@@ -39,7 +39,7 @@ pub struct KafkaConfig {
 }
 
 /// How long an answer about topics is waited for.
-const METADATA_WAIT: Duration = Duration::from_secs(15);
+const METADATA_WAIT: Duration = Duration::from_secs(30);
 
 /// A Kafka cluster.
 pub struct Kafka {
@@ -50,27 +50,46 @@ pub struct Kafka {
 impl Kafka {
     /// Connects lazily: a cluster that is not there is noticed by the first call.
     pub fn new(config: KafkaConfig) -> Result<Self> {
-        Ok(Self { shared: Arc::new(Shared::new(config)?), appender: Mutex::new(None) })
+        Ok(Self {
+            shared: Arc::new(Shared::new(config)?),
+            appender: Mutex::new(None),
+        })
     }
 }
 
 impl Log for Kafka {
     fn create_topics(&self, topics: &[TopicSpec]) -> Result<()> {
-        let admin: AdminClient<Kept> = self.shared.settings(&[]).create_with_context(Kept::default()).map_err(LogError::unavailable)?;
+        let admin: AdminClient<Kept> = self
+            .shared
+            .settings(&[])
+            .create_with_context(Kept::default())
+            .map_err(LogError::unavailable)?;
         let values: Vec<_> = topics.iter().map(settings_of).collect();
-        let new: Vec<NewTopic<'_>> = topics.iter().zip(&values).map(|(spec, values)| new_topic(spec, values)).collect();
-        let options = AdminOptions::new().operation_timeout(Some(METADATA_WAIT)).request_timeout(Some(METADATA_WAIT));
-        let done = client::block_on(admin.create_topics(&new, &options)).map_err(LogError::unavailable)?;
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .zip(&values)
+            .map(|(spec, values)| new_topic(spec, values))
+            .collect();
+        let options = AdminOptions::new()
+            .operation_timeout(Some(METADATA_WAIT))
+            .request_timeout(Some(METADATA_WAIT));
+        let done =
+            client::block_on(admin.create_topics(&new, &options)).map_err(LogError::unavailable)?;
         for answer in done {
             match answer {
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(LogError::unavailable(format!("creating topic \"{topic}\": {code}"))),
+                Err((topic, code)) => {
+                    return Err(LogError::unavailable(format!(
+                        "creating topic \"{topic}\": {code}"
+                    )));
+                }
             }
         }
         // the controller knows them before the brokers do
         let deadline = Instant::now() + METADATA_WAIT;
         for spec in topics {
-            self.shared.remember_limit(&spec.name, spec.record_max_bytes);
+            self.shared
+                .remember_limit(&spec.name, spec.record_max_bytes);
             while let Err(error) = self.shared.partitions(&spec.name) {
                 if Instant::now() > deadline {
                     return Err(error);
@@ -90,15 +109,26 @@ impl Log for Kafka {
     }
 
     fn lane(&self, join: Join, slot: &str) -> Result<Box<dyn Lane>> {
-        Ok(Box::new(lane::KafkaLane::open(self.shared.clone(), join, slot)?))
+        Ok(Box::new(lane::KafkaLane::open(
+            self.shared.clone(),
+            join,
+            slot,
+        )?))
     }
 
     fn consumer(&self, join: Join) -> Result<Box<dyn Consumer>> {
-        Ok(Box::new(consumer::Member::join(self.shared.clone(), &join)?))
+        Ok(Box::new(consumer::Member::join(
+            self.shared.clone(),
+            &join,
+        )?))
     }
 
     fn reader(&self, from: Vec<(Partition, i64)>, records_max: usize) -> Result<Box<dyn Consumer>> {
-        Ok(Box::new(consumer::Member::reader(self.shared.clone(), from, records_max)?))
+        Ok(Box::new(consumer::Member::reader(
+            self.shared.clone(),
+            from,
+            records_max,
+        )?))
     }
 
     fn source(&self, shard: &str) -> Result<(Box<dyn Source>, Option<Bytes>)> {
@@ -108,7 +138,9 @@ impl Log for Kafka {
 
     fn appender(&self) -> Arc<dyn Append> {
         let mut appender = self.appender.lock();
-        appender.get_or_insert_with(|| Arc::new(append::Appender::new(self.shared.clone()))).clone()
+        appender
+            .get_or_insert_with(|| Arc::new(append::Appender::new(self.shared.clone())))
+            .clone()
     }
 }
 
@@ -117,7 +149,8 @@ fn settings_of(spec: &TopicSpec) -> [(&'static str, String); 4] {
         Cleanup::Delete => "delete",
         Cleanup::Compact => "compact",
     };
-    let number = |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
+    let number =
+        |limit: Option<u64>| limit.map_or_else(|| "-1".to_owned(), |limit| limit.to_string());
     [
         ("cleanup.policy", cleanup.to_owned()),
         ("retention.ms", number(spec.retention_ms)),
@@ -128,8 +161,14 @@ fn settings_of(spec: &TopicSpec) -> [(&'static str, String); 4] {
 
 fn new_topic<'a>(spec: &'a TopicSpec, settings: &'a [(&'static str, String); 4]) -> NewTopic<'a> {
     // -1: the broker's own replication factor
-    let topic = NewTopic::new(&spec.name, spec.partitions.cast_signed(), TopicReplication::Fixed(-1));
-    settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+    let topic = NewTopic::new(
+        &spec.name,
+        spec.partitions.cast_signed(),
+        TopicReplication::Fixed(-1),
+    );
+    settings
+        .iter()
+        .fold(topic, |topic, (name, value)| topic.set(name, value))
 }
 
 /// A consumer that only asks: metadata and watermarks.

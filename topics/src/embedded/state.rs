@@ -84,7 +84,7 @@ pub(super) struct Plan {
     pub(super) batches: Vec<(LogId, Batch)>,
     pub(super) offsets: BTreeMap<(Arc<str>, LogId), (i64, String)>,
     pub(super) positions: BTreeMap<Arc<str>, bytes::Bytes>,
-    slots: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    slots: BTreeMap<SlotKey, u64>,
     shards: BTreeMap<Arc<str>, u64>,
 }
 
@@ -132,6 +132,25 @@ pub(super) struct TopicState {
     pub(super) record_bytes_max: u64,
 }
 
+/// A group and one of its slots.
+type SlotKey = (Arc<str>, Arc<str>);
+
+#[derive(Default, Debug)]
+struct Slot {
+    epoch: u64,
+    /// Who is in it, in this epoch.
+    member: Option<MemberId>,
+}
+
+/// A member of some group.
+#[derive(Debug)]
+struct Present {
+    group: Arc<str>,
+    topics: Vec<Topic>,
+    /// What its poll waits on.
+    waker: Arc<Condvar>,
+}
+
 #[derive(Default, Debug)]
 struct Shard {
     epoch: u64,
@@ -152,10 +171,8 @@ pub(super) struct State {
     topics: BTreeMap<Topic, TopicState>,
     logs: Vec<LogState>,
     groups: BTreeMap<Arc<str>, Group>,
-    /// By member: the condvar its poll waits on, and what it subscribed to.
-    members: BTreeMap<MemberId, (Arc<str>, Vec<Topic>, Arc<Condvar>)>,
-    /// By group and slot: the current epoch, and the member that is in it.
-    slots: BTreeMap<(Arc<str>, Arc<str>), (u64, Option<MemberId>)>,
+    members: BTreeMap<MemberId, Present>,
+    slots: BTreeMap<SlotKey, Slot>,
     shards: BTreeMap<Arc<str>, Shard>,
     next_member: MemberId,
     /// Bytes of batches that may stay cached; `None`: the memory is the log.
@@ -308,7 +325,7 @@ impl State {
                     .slots
                     .get(&key)
                     .copied()
-                    .unwrap_or_else(|| self.slots.get(&key).map_or(0, |slot| slot.0))
+                    .unwrap_or_else(|| self.slots.get(&key).map_or(0, |slot| slot.epoch))
                     + 1;
                 plan.slots.insert(key, epoch);
                 Ok(Outcome::LaneOpened(epoch))
@@ -437,8 +454,8 @@ impl State {
         }
         for (key, epoch) in plan.slots {
             let slot = self.slots.entry(key).or_default();
-            slot.0 = epoch;
-            if let Some(fenced) = slot.1.take() {
+            slot.epoch = epoch;
+            if let Some(fenced) = slot.member.take() {
                 self.leave(fenced);
             }
         }
@@ -534,17 +551,22 @@ impl State {
                 .slots
                 .entry((as_member.group.clone(), slot.clone()))
                 .or_default();
-            if current.0 != *epoch {
+            if current.epoch != *epoch {
                 return Err(LogError::Fenced {
                     owner: format!("{}-{slot}", as_member.group),
                 });
             }
-            current.1 = Some(as_member.member);
+            current.member = Some(as_member.member);
         }
         let logs = self.subscribed(topics);
+        let (group, topics, waker) = (as_member.group.clone(), topics.to_vec(), waker.clone());
         self.members.insert(
             as_member.member,
-            (as_member.group.clone(), topics.to_vec(), waker.clone()),
+            Present {
+                group,
+                topics,
+                waker,
+            },
         );
         self.groups
             .entry(as_member.group.clone())
@@ -564,7 +586,7 @@ impl State {
     }
 
     pub(super) fn leave(&mut self, member: MemberId) {
-        let Some((group, ..)) = self.members.remove(&member) else {
+        let Some(Present { group, .. }) = self.members.remove(&member) else {
             return;
         };
         for log in &mut self.logs {
@@ -577,8 +599,12 @@ impl State {
     }
 
     pub(super) fn wake_group(&self, group: &str) {
-        for (_, _, waker) in self.members.values().filter(|(of, ..)| &**of == group) {
-            waker.notify_all();
+        for member in self
+            .members
+            .values()
+            .filter(|member| &*member.group == group)
+        {
+            member.waker.notify_all();
         }
     }
 
@@ -591,7 +617,7 @@ impl State {
         let current = as_member.slot.as_ref().is_none_or(|(slot, epoch)| {
             let key = (as_member.group.clone(), slot.clone());
             plan.and_then(|plan| plan.slots.get(&key).copied())
-                .or_else(|| self.slots.get(&key).map(|s| s.0))
+                .or_else(|| self.slots.get(&key).map(|slot| slot.epoch))
                 == Some(*epoch)
         });
         if present && current {
@@ -682,7 +708,7 @@ impl State {
         let members: Vec<_> = self
             .members
             .iter()
-            .map(|(member, (group, topics, _))| (*member, group.clone(), topics.clone()))
+            .map(|(id, member)| (*id, member.group.clone(), member.topics.clone()))
             .collect();
         for (member, group, topics) in members {
             let logs = self.subscribed(&topics);

@@ -43,8 +43,14 @@ impl ProducerContext for Acknowledging {
 
 fn failed(error: &KafkaError, topic: &str, bytes: usize) -> LogError {
     match error.rdkafka_error_code() {
-        Some(Code::MessageSizeTooLarge) => LogError::TooLarge { topic: topic.to_owned(), bytes, bytes_max: MESSAGE_BYTES_MAX },
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => LogError::missing_topic(topic),
+        Some(Code::MessageSizeTooLarge) => LogError::TooLarge {
+            topic: topic.to_owned(),
+            bytes,
+            bytes_max: MESSAGE_BYTES_MAX,
+        },
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+            LogError::missing_topic(topic)
+        }
         _ => LogError::unavailable(error),
     }
 }
@@ -64,7 +70,9 @@ impl Appender {
             ("message.max.bytes", &MESSAGE_BYTES_MAX.to_string()),
             ("delivery.timeout.ms", "30000"),
         ]);
-        let producer = config.create_with_context(Acknowledging).map_err(|e| LogError::invalid(format!("kafka settings: {e}")));
+        let producer = config
+            .create_with_context(Acknowledging)
+            .map_err(|e| LogError::invalid(format!("kafka settings: {e}")));
         Self { shared, producer }
     }
 
@@ -72,11 +80,31 @@ impl Appender {
         let producer = self.producer.as_ref().map_err(Clone::clone)?;
         let partition = self.shared.route(outgoing)?;
         let (to, answer) = oneshot::channel();
-        let BaseRecord { topic, partition, payload, key, timestamp, headers, .. } = record(outgoing, partition);
-        let record = BaseRecord { topic, partition, payload, key, timestamp, headers, delivery_opaque: Box::new(to) };
+        let BaseRecord {
+            topic,
+            partition,
+            payload,
+            key,
+            timestamp,
+            headers,
+            ..
+        } = record(outgoing, partition);
+        let record = BaseRecord {
+            topic,
+            partition,
+            payload,
+            key,
+            timestamp,
+            headers,
+            delivery_opaque: Box::new(to),
+        };
         match producer.send(record) {
             Ok(()) => Ok(answer),
-            Err((error, _)) => Err(failed(&error, &outgoing.topic, outgoing.record.value.as_ref().map_or(0, |v| v.len()))),
+            Err((error, _)) => Err(failed(
+                &error,
+                &outgoing.topic,
+                outgoing.record.value.as_ref().map_or(0, |v| v.len()),
+            )),
         }
     }
 }
@@ -85,11 +113,18 @@ impl Append for Appender {
     fn append(&self, records: Vec<Outgoing>) -> Appended<'_> {
         Box::pin(async move {
             // all or none is not promised, but what can be refused beforehand is
-            let sent = records.iter().map(|outgoing| self.send(outgoing)).collect::<Result<Vec<_>>>()?;
+            let sent = records
+                .iter()
+                .map(|outgoing| self.send(outgoing))
+                .collect::<Result<Vec<_>>>()?;
             drop(records);
             let mut offsets = Vec::with_capacity(sent.len());
             for answer in sent {
-                offsets.push(answer.await.map_err(|_| LogError::unavailable("the producer has ended"))??);
+                offsets.push(
+                    answer
+                        .await
+                        .map_err(|_| LogError::unavailable("the producer has ended"))??,
+                );
             }
             Ok(offsets)
         })

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
@@ -57,7 +57,10 @@ impl ConsumerContext for Kept {}
 
 pub(super) fn logged(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error => {
             tracing::warn!(facility, "{message}");
         }
         _ => tracing::debug!(facility, "{message}"),
@@ -66,10 +69,22 @@ pub(super) fn logged(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 impl Shared {
     pub(super) fn new(config: KafkaConfig) -> Result<Self> {
-        let asking = configured(&config, &[("isolation.level", "read_committed"), ("allow.auto.create.topics", "false")])
-            .create_with_context(Kept::default())
-            .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
-        Ok(Self { config, asking, partitions: Mutex::default(), limits: Mutex::default(), keyless: AtomicU32::new(0) })
+        let asking = configured(
+            &config,
+            &[
+                ("isolation.level", "read_committed"),
+                ("allow.auto.create.topics", "false"),
+            ],
+        )
+        .create_with_context(Kept::default())
+        .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
+        Ok(Self {
+            config,
+            asking,
+            partitions: Mutex::default(),
+            limits: Mutex::default(),
+            keyless: AtomicU32::new(0),
+        })
     }
 
     /// The user's settings below ours.
@@ -92,15 +107,30 @@ impl Shared {
     }
 
     pub(super) fn remember_limit(&self, topic: &str, record_bytes_max: u64) {
-        self.limits.lock().insert(topic.to_owned(), record_bytes_max);
+        self.limits
+            .lock()
+            .insert(topic.to_owned(), record_bytes_max);
     }
 
     pub(super) fn partitions(&self, topic: &str) -> Result<u32> {
         if let Some(known) = self.partitions.lock().get(topic) {
             return Ok(*known);
         }
-        let metadata = self.asking.fetch_metadata(Some(topic), METADATA_WAIT).map_err(LogError::unavailable)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+        let deadline = Instant::now() + METADATA_WAIT;
+        let metadata = loop {
+            match self.asking.fetch_metadata(Some(topic), METADATA_WAIT) {
+                Ok(metadata) => break metadata,
+                Err(error) if Instant::now() > deadline => {
+                    return Err(LogError::unavailable(error));
+                }
+                // refused at once while there is no connection; librdkafka makes a new one meanwhile
+                Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
+            }
+        };
+        let found = metadata
+            .topics()
+            .iter()
+            .find(|found| found.name() == topic && found.error().is_none());
         let count = found.map_or(0, |found| found.partitions().len()) as u32;
         if count == 0 {
             return Err(LogError::missing_topic(topic));
@@ -110,7 +140,11 @@ impl Shared {
     }
 
     pub(super) fn check(&self, partition: &Partition) -> Result<()> {
-        if partition.number < self.partitions(&partition.topic)? { Ok(()) } else { Err(LogError::missing_partition(partition)) }
+        if partition.number < self.partitions(&partition.topic)? {
+            Ok(())
+        } else {
+            Err(LogError::missing_partition(partition))
+        }
     }
 
     /// First offset kept and last stable offset.
@@ -130,14 +164,27 @@ impl Shared {
     /// The partition that a record goes to, once it is known that it may.
     pub(super) fn route(&self, outgoing: &Outgoing) -> Result<i32> {
         let partitions = self.partitions(&outgoing.topic)?;
-        let limit = self.limits.lock().get(&*outgoing.topic).map_or(RECORD_BYTES_MAX, |limit| *limit as usize);
+        let limit = self
+            .limits
+            .lock()
+            .get(&*outgoing.topic)
+            .map_or(RECORD_BYTES_MAX, |limit| *limit as usize);
         let bytes = weight(&outgoing.record);
         if bytes > limit {
-            return Err(LogError::TooLarge { topic: outgoing.topic.to_string(), bytes, bytes_max: limit });
+            return Err(LogError::TooLarge {
+                topic: outgoing.topic.to_string(),
+                bytes,
+                bytes_max: limit,
+            });
         }
         let number = match (outgoing.partition, &outgoing.record.key) {
             (Some(number), _) if number < partitions => number,
-            (Some(number), _) => return Err(LogError::missing_partition(&Partition { topic: outgoing.topic.clone(), number })),
+            (Some(number), _) => {
+                return Err(LogError::missing_partition(&Partition {
+                    topic: outgoing.topic.clone(),
+                    number,
+                }));
+            }
             (None, Some(key)) => partition_of(key, partitions),
             (None, None) => self.keyless.fetch_add(1, Ordering::Relaxed) % partitions,
         };
@@ -146,8 +193,14 @@ impl Shared {
 }
 
 fn weight(record: &Record) -> usize {
-    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    record.key.as_ref().map_or(0, |key| key.len()) + record.value.as_ref().map_or(0, |value| value.len()) + headers
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    record.key.as_ref().map_or(0, |key| key.len())
+        + record.value.as_ref().map_or(0, |value| value.len())
+        + headers
 }
 
 fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
@@ -165,23 +218,36 @@ fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
 }
 
 fn watermarks(asking: &Asking, partition: &Partition) -> Result<(i64, i64)> {
-    let found = asking.fetch_watermarks(&partition.topic, partition.number.cast_signed(), METADATA_WAIT);
+    let found = asking.fetch_watermarks(
+        &partition.topic,
+        partition.number.cast_signed(),
+        METADATA_WAIT,
+    );
     found.map_err(|error| match error {
-        KafkaError::MetadataFetch(Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-            LogError::missing_partition(partition)
-        }
+        KafkaError::MetadataFetch(
+            Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic,
+        ) => LogError::missing_partition(partition),
         error => LogError::unavailable(error),
     })
 }
 
 /// Another producer has this one's transactional id.
 pub(super) fn is_fenced(code: Code) -> bool {
-    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId)
+    matches!(
+        code,
+        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId
+    )
 }
 
 /// The group has moved on since this member last heard of it.
 pub(super) fn is_moved(code: Code) -> bool {
-    matches!(code, Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::StaleMemberEpoch)
+    matches!(
+        code,
+        Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::StaleMemberEpoch
+    )
 }
 
 /// Waits for a future of librdkafka's admin client, which completes on a thread of its own.

@@ -21,7 +21,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Shared, is_fenced, logged};
 use crate::error::LogError;
-use crate::log::{Assigned, Consumer, Fetched, Join, Partition, Polled, Position, Record, Result, Topic};
+use crate::log::{
+    Assigned, Consumer, Fetched, Join, Partition, Polled, Position, Record, Result, Topic,
+};
 
 /// How long the group's committed offsets are waited for; longer than an open transaction may last.
 const COMMITTED_WAIT: Duration = Duration::from_secs(20);
@@ -34,7 +36,10 @@ const READER_BYTES_MAX: usize = 4 << 20;
 /// What the callback noted.
 enum Note {
     Came(Vec<Partition>),
-    Leaves { partitions: Vec<Partition>, lost: bool },
+    Leaves {
+        partitions: Vec<Partition>,
+        lost: bool,
+    },
 }
 
 /// The callbacks.
@@ -56,7 +61,12 @@ impl ClientContext for Noting {
 }
 
 impl ConsumerContext for Noting {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: Response, list: &mut TopicPartitionList) {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        event: Response,
+        list: &mut TopicPartitionList,
+    ) {
         if self.closing.load(Ordering::Relaxed) {
             if let Err(error) = consumer.unassign() {
                 tracing::debug!(%error, "giving back partitions at the end");
@@ -66,15 +76,24 @@ impl ConsumerContext for Noting {
         let partitions = partitions_of(list);
         let note = match event {
             Response::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Note::Came(partitions),
-            _ => Note::Leaves { partitions, lost: consumer.assignment_lost() },
+            _ => Note::Leaves {
+                partitions,
+                lost: consumer.assignment_lost(),
+            },
         };
         self.notes.lock().push_back(note);
     }
 }
 
 fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
-    let partition = |topic: &str, number: i32| Partition { topic: Topic::from(topic), number: number.cast_unsigned() };
-    list.elements().iter().map(|e| partition(e.topic(), e.partition())).collect()
+    let partition = |topic: &str, number: i32| Partition {
+        topic: Topic::from(topic),
+        number: number.cast_unsigned(),
+    };
+    list.elements()
+        .iter()
+        .map(|e| partition(e.topic(), e.partition()))
+        .collect()
 }
 
 /// One partition that this consumer has.
@@ -117,14 +136,28 @@ impl Member {
             ("queued.max.messages.kbytes", &queued),
             ("fetch.wait.max.ms", "100"),
         ]);
-        let consumer: BaseConsumer<Noting> = config.create_with_context(Noting::default()).map_err(LogError::unavailable)?;
+        let consumer: BaseConsumer<Noting> = config
+            .create_with_context(Noting::default())
+            .map_err(LogError::unavailable)?;
         let topics: Vec<&str> = join.topics.iter().map(|topic| &**topic).collect();
         consumer.subscribe(&topics).map_err(LogError::unavailable)?;
         let (records_max, bytes_max) = (join.records_max.max(1), join.bytes_max.max(1));
-        Ok(Self { shared, consumer, group: Some(join.group.clone()), cursors: Vec::new(), records_max, bytes_max, ended: false })
+        Ok(Self {
+            shared,
+            consumer,
+            group: Some(join.group.clone()),
+            cursors: Vec::new(),
+            records_max,
+            bytes_max,
+            ended: false,
+        })
     }
 
-    pub(super) fn reader(shared: Arc<Shared>, from: Vec<(Partition, i64)>, records_max: usize) -> Result<Self> {
+    pub(super) fn reader(
+        shared: Arc<Shared>,
+        from: Vec<(Partition, i64)>,
+        records_max: usize,
+    ) -> Result<Self> {
         Self::reading(shared, from, records_max, "false")
     }
 
@@ -137,7 +170,12 @@ impl Member {
         self.ended
     }
 
-    fn reading(shared: Arc<Shared>, from: Vec<(Partition, i64)>, records_max: usize, note_end: &str) -> Result<Self> {
+    fn reading(
+        shared: Arc<Shared>,
+        from: Vec<(Partition, i64)>,
+        records_max: usize,
+        note_end: &str,
+    ) -> Result<Self> {
         for (partition, _) in &from {
             shared.check(partition)?;
         }
@@ -149,11 +187,29 @@ impl Member {
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
         ]);
-        let consumer: BaseConsumer<Noting> = config.create_with_context(Noting::default()).map_err(LogError::unavailable)?;
-        let cursor = |(partition, next)| Cursor { partition, next: Some(next), paused: false, started: true, leaving: false };
+        let consumer: BaseConsumer<Noting> = config
+            .create_with_context(Noting::default())
+            .map_err(LogError::unavailable)?;
+        let cursor = |(partition, next)| Cursor {
+            partition,
+            next: Some(next),
+            paused: false,
+            started: true,
+            leaving: false,
+        };
         let cursors: Vec<Cursor> = from.into_iter().map(cursor).collect();
-        consumer.assign(&list(cursors.iter())).map_err(LogError::unavailable)?;
-        Ok(Self { shared, consumer, group: None, cursors, records_max: records_max.max(1), bytes_max: READER_BYTES_MAX, ended: false })
+        consumer
+            .assign(&list(cursors.iter()))
+            .map_err(LogError::unavailable)?;
+        Ok(Self {
+            shared,
+            consumer,
+            group: None,
+            cursors,
+            records_max: records_max.max(1),
+            bytes_max: READER_BYTES_MAX,
+            ended: false,
+        })
     }
 
     /// The group's metadata, to be taken when it is used: it goes stale with each rebalance.
@@ -162,20 +218,34 @@ impl Member {
     }
 
     pub(super) fn owns(&self, partition: &Partition) -> bool {
-        self.cursors.iter().any(|cursor| cursor.partition == *partition)
+        self.cursors
+            .iter()
+            .any(|cursor| cursor.partition == *partition)
     }
 
     /// What this member had belongs to others already, though `poll` has not said so yet.
     pub(super) fn is_lost(&self) -> bool {
-        self.consumer.context().notes.lock().iter().any(|note| matches!(note, Note::Leaves { lost: true, .. }))
+        self.consumer
+            .context()
+            .notes
+            .lock()
+            .iter()
+            .any(|note| matches!(note, Note::Leaves { lost: true, .. }))
     }
 
     /// Reads the group's committed offsets and goes back to them.
     pub(super) fn rewind(&mut self) -> Result<Vec<Assigned>> {
-        let all: Vec<Partition> = self.cursors.iter().map(|cursor| cursor.partition.clone()).collect();
+        let all: Vec<Partition> = self
+            .cursors
+            .iter()
+            .map(|cursor| cursor.partition.clone())
+            .collect();
         let assigned = self.committed(all)?;
         for found in &assigned {
-            let next = found.committed.as_ref().map(|position| position.next_offset);
+            let next = found
+                .committed
+                .as_ref()
+                .map(|position| position.next_offset);
             self.seek_to(&found.partition, next)?;
         }
         Ok(assigned)
@@ -189,26 +259,43 @@ impl Member {
         for partition in &partitions {
             asked.add_partition(&partition.topic, partition.number.cast_signed());
         }
-        let answer = self.consumer.committed_offsets(asked, COMMITTED_WAIT).map_err(LogError::unavailable)?;
+        let answer = self
+            .consumer
+            .committed_offsets(asked, COMMITTED_WAIT)
+            .map_err(LogError::unavailable)?;
         let mut assigned = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let found = answer.find_partition(&partition.topic, partition.number.cast_signed());
-            let found = found.ok_or_else(|| LogError::unavailable("no answer about a committed offset"))?;
+            let found =
+                found.ok_or_else(|| LogError::unavailable("no answer about a committed offset"))?;
             found.error().map_err(LogError::unavailable)?;
             let committed = match found.offset() {
-                Offset::Offset(next_offset) => {
-                    Some(Position { partition: partition.clone(), next_offset, metadata: found.metadata().to_owned() })
-                }
+                Offset::Offset(next_offset) => Some(Position {
+                    partition: partition.clone(),
+                    next_offset,
+                    metadata: found.metadata().to_owned(),
+                }),
                 _ => None,
             };
-            assigned.push(Assigned { partition, committed });
+            assigned.push(Assigned {
+                partition,
+                committed,
+            });
         }
         Ok(assigned)
     }
 
     fn cursor(&mut self, partition: &Partition) -> Result<&mut Cursor> {
-        let found = self.cursors.iter_mut().find(|cursor| cursor.partition == *partition);
-        found.ok_or_else(|| LogError::invalid(format!("{}/{} is not assigned to this consumer", partition.topic, partition.number)))
+        let found = self
+            .cursors
+            .iter_mut()
+            .find(|cursor| cursor.partition == *partition);
+        found.ok_or_else(|| {
+            LogError::invalid(format!(
+                "{}/{} is not assigned to this consumer",
+                partition.topic, partition.number
+            ))
+        })
     }
 
     fn seek_to(&mut self, partition: &Partition, next: Option<i64>) -> Result<()> {
@@ -219,7 +306,12 @@ impl Member {
         }
         let offset = next.map_or(Offset::Beginning, Offset::Offset);
         let deadline = Instant::now() + SEEK_RETRY_WAIT;
-        while let Err(error) = self.consumer.seek(&partition.topic, partition.number.cast_signed(), offset, SEEK_WAIT) {
+        while let Err(error) = self.consumer.seek(
+            &partition.topic,
+            partition.number.cast_signed(),
+            offset,
+            SEEK_WAIT,
+        ) {
             if Instant::now() > deadline {
                 tracing::debug!(%error, "a seek was refused; the partition is given to librdkafka anew");
                 return self.restart(partition);
@@ -237,17 +329,33 @@ impl Member {
             let all = list(self.cursors.iter());
             self.consumer.assign(&all).map_err(LogError::unavailable)?;
         } else {
-            let one = list(self.cursors.iter().filter(|cursor| cursor.partition == *partition));
-            self.consumer.incremental_unassign(&one).map_err(LogError::unavailable)?;
-            self.consumer.incremental_assign(&one).map_err(LogError::unavailable)?;
+            let one = list(
+                self.cursors
+                    .iter()
+                    .filter(|cursor| cursor.partition == *partition),
+            );
+            self.consumer
+                .incremental_unassign(&one)
+                .map_err(LogError::unavailable)?;
+            self.consumer
+                .incremental_assign(&one)
+                .map_err(LogError::unavailable)?;
         }
-        let paused = list(self.cursors.iter().filter(|cursor| cursor.paused && cursor.started));
+        let paused = list(
+            self.cursors
+                .iter()
+                .filter(|cursor| cursor.paused && cursor.started),
+        );
         self.consumer.pause(&paused).map_err(LogError::unavailable)
     }
 
     /// Gives librdkafka what came, takes from it what went.
     fn carry_out(&mut self) -> Result<()> {
-        let gone: Vec<&Cursor> = self.cursors.iter().filter(|cursor| cursor.leaving).collect();
+        let gone: Vec<&Cursor> = self
+            .cursors
+            .iter()
+            .filter(|cursor| cursor.leaving)
+            .collect();
         if !gone.is_empty() {
             let gone = list(gone.into_iter());
             if let Err(error) = self.consumer.incremental_unassign(&gone) {
@@ -256,13 +364,21 @@ impl Member {
             }
             self.cursors.retain(|cursor| !cursor.leaving);
         }
-        let came: Vec<&Cursor> = self.cursors.iter().filter(|cursor| !cursor.started).collect();
+        let came: Vec<&Cursor> = self
+            .cursors
+            .iter()
+            .filter(|cursor| !cursor.started)
+            .collect();
         if came.is_empty() {
             return Ok(());
         }
         let paused = list(came.iter().copied().filter(|cursor| cursor.paused));
-        self.consumer.incremental_assign(&list(came.into_iter())).map_err(LogError::unavailable)?;
-        self.consumer.pause(&paused).map_err(LogError::unavailable)?;
+        self.consumer
+            .incremental_assign(&list(came.into_iter()))
+            .map_err(LogError::unavailable)?;
+        self.consumer
+            .pause(&paused)
+            .map_err(LogError::unavailable)?;
         for cursor in &mut self.cursors {
             cursor.started = true;
         }
@@ -271,33 +387,57 @@ impl Member {
 
     /// The next rebalance to tell of.
     fn news(&mut self) -> Result<Option<Polled>> {
-        let Some(note) = self.consumer.context().notes.lock().pop_front() else { return Ok(None) };
+        let Some(note) = self.consumer.context().notes.lock().pop_front() else {
+            return Ok(None);
+        };
         match note {
             Note::Came(partitions) if partitions.is_empty() => {
-                self.consumer.incremental_assign(&TopicPartitionList::new()).map_err(LogError::unavailable)?;
+                self.consumer
+                    .incremental_assign(&TopicPartitionList::new())
+                    .map_err(LogError::unavailable)?;
                 Ok(None)
             }
             Note::Leaves { partitions, .. } if partitions.is_empty() => {
-                self.consumer.incremental_unassign(&TopicPartitionList::new()).map_err(LogError::unavailable)?;
+                self.consumer
+                    .incremental_unassign(&TopicPartitionList::new())
+                    .map_err(LogError::unavailable)?;
                 Ok(None)
             }
             Note::Came(partitions) => {
                 let assigned = match self.committed(partitions.clone()) {
                     Ok(assigned) => assigned,
                     Err(error) => {
-                        self.consumer.context().notes.lock().push_front(Note::Came(partitions));
+                        self.consumer
+                            .context()
+                            .notes
+                            .lock()
+                            .push_front(Note::Came(partitions));
                         return Err(error);
                     }
                 };
-                for Assigned { partition, committed } in &assigned {
+                for Assigned {
+                    partition,
+                    committed,
+                } in &assigned
+                {
                     let next = committed.as_ref().map(|position| position.next_offset);
                     self.cursors.retain(|cursor| cursor.partition != *partition);
-                    self.cursors.push(Cursor { partition: partition.clone(), next, paused: false, started: false, leaving: false });
+                    self.cursors.push(Cursor {
+                        partition: partition.clone(),
+                        next,
+                        paused: false,
+                        started: false,
+                        leaving: false,
+                    });
                 }
                 Ok(Some(Polled::Assigned(assigned)))
             }
             Note::Leaves { partitions, lost } => {
-                for cursor in self.cursors.iter_mut().filter(|cursor| partitions.contains(&cursor.partition)) {
+                for cursor in self
+                    .cursors
+                    .iter_mut()
+                    .filter(|cursor| partitions.contains(&cursor.partition))
+                {
                     cursor.leaving = true;
                 }
                 Ok(Some(Polled::Revoked { partitions, lost }))
@@ -309,7 +449,11 @@ impl Member {
         let deadline = Instant::now() + wait;
         let (mut records, mut bytes) = (Vec::new(), 0);
         while records.len() < self.records_max && bytes < self.bytes_max {
-            let left = if records.is_empty() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let left = if records.is_empty() {
+                deadline.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
             match self.consumer.poll(left) {
                 None => {
                     let noted = !self.consumer.context().notes.lock().is_empty();
@@ -319,8 +463,12 @@ impl Member {
                 }
                 Some(Ok(message)) => {
                     let number = message.partition().cast_unsigned();
-                    let at = self.cursors.iter().position(|c| c.partition.number == number && *c.partition.topic == *message.topic());
-                    let Some(at) = at.filter(|at| !self.cursors[*at].leaving) else { continue };
+                    let at = self.cursors.iter().position(|c| {
+                        c.partition.number == number && *c.partition.topic == *message.topic()
+                    });
+                    let Some(at) = at.filter(|at| !self.cursors[*at].leaving) else {
+                        continue;
+                    };
                     let cursor = &mut self.cursors[at];
                     cursor.next = Some(message.offset() + 1);
                     let fetched = fetched(cursor.partition.clone(), &message);
@@ -349,15 +497,23 @@ impl Member {
     /// What an error of reading means; `None`: librdkafka deals with it by itself.
     fn read_error(&self, error: &KafkaError) -> Option<LogError> {
         match error {
-            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(self.out_of_range()),
-            KafkaError::MessageConsumption(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
-                Some(LogError::Missing { what: "a topic that this consumer reads".into() })
+            KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                Some(self.out_of_range())
             }
-            KafkaError::MessageConsumption(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
-                Some(LogError::invalid(format!("kafka refuses this consumer: {error}; grant it READ")))
-            }
+            KafkaError::MessageConsumption(
+                Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition,
+            ) => Some(LogError::Missing {
+                what: "a topic that this consumer reads".into(),
+            }),
+            KafkaError::MessageConsumption(
+                Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed,
+            ) => Some(LogError::invalid(format!(
+                "kafka refuses this consumer: {error}; grant it READ"
+            ))),
             KafkaError::MessageConsumptionFatal(code) if is_fenced(*code) => {
-                Some(LogError::Fenced { owner: self.group.clone().unwrap_or_default() })
+                Some(LogError::Fenced {
+                    owner: self.group.clone().unwrap_or_default(),
+                })
             }
             KafkaError::MessageConsumptionFatal(_) => Some(LogError::unavailable(error)),
             error => {
@@ -370,9 +526,18 @@ impl Member {
     /// librdkafka does not say which partition it was.
     fn out_of_range(&self) -> LogError {
         for cursor in &self.cursors {
-            let (Some(offset), Ok((start, end))) = (cursor.next, self.shared.offsets(&cursor.partition)) else { continue };
+            let (Some(offset), Ok((start, end))) =
+                (cursor.next, self.shared.offsets(&cursor.partition))
+            else {
+                continue;
+            };
             if offset < start || offset > end {
-                return LogError::OutOfRange { partition: cursor.partition.clone(), offset, start, end };
+                return LogError::OutOfRange {
+                    partition: cursor.partition.clone(),
+                    offset,
+                    start,
+                    end,
+                };
             }
         }
         LogError::unavailable("an offset was out of range, but no longer is")
@@ -383,15 +548,27 @@ fn list<'a>(cursors: impl Iterator<Item = &'a Cursor>) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for cursor in cursors {
         let offset = cursor.next.map_or(Offset::Beginning, Offset::Offset);
-        let (topic, number) = (&cursor.partition.topic, cursor.partition.number.cast_signed());
-        list.add_partition_offset(topic, number, offset).expect("an offset that librdkafka or the group gave");
+        let (topic, number) = (
+            &cursor.partition.topic,
+            cursor.partition.number.cast_signed(),
+        );
+        list.add_partition_offset(topic, number, offset)
+            .expect("an offset that librdkafka or the group gave");
     }
     list
 }
 
 fn fetched(partition: Partition, message: &BorrowedMessage<'_>) -> Fetched {
     let headers = message.headers().map(|headers| {
-        headers.iter().map(|header| (header.key.to_owned(), header.value.map(Bytes::copy_from_slice).unwrap_or_default())).collect()
+        headers
+            .iter()
+            .map(|header| {
+                (
+                    header.key.to_owned(),
+                    header.value.map(Bytes::copy_from_slice).unwrap_or_default(),
+                )
+            })
+            .collect()
     });
     let record = Record {
         key: message.key().map(Bytes::copy_from_slice),
@@ -399,12 +576,19 @@ fn fetched(partition: Partition, message: &BorrowedMessage<'_>) -> Fetched {
         headers: headers.unwrap_or_default(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
     };
-    Fetched { partition, offset: message.offset(), record }
+    Fetched {
+        partition,
+        offset: message.offset(),
+        record,
+    }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.consumer.context().closing.store(true, Ordering::Relaxed);
+        self.consumer
+            .context()
+            .closing
+            .store(true, Ordering::Relaxed);
         // a rebalance that was noted but not carried out would keep the group waiting
         if let Err(error) = self.consumer.unassign() {
             tracing::debug!(%error, "giving back partitions at the end");
@@ -435,15 +619,25 @@ impl Consumer for Member {
         for partition in partitions {
             self.cursor(partition)?.paused = true;
         }
-        let started = self.cursors.iter().filter(|cursor| cursor.started && partitions.contains(&cursor.partition));
-        self.consumer.pause(&list(started)).map_err(LogError::unavailable)
+        let started = self
+            .cursors
+            .iter()
+            .filter(|cursor| cursor.started && partitions.contains(&cursor.partition));
+        self.consumer
+            .pause(&list(started))
+            .map_err(LogError::unavailable)
     }
 
     fn resume(&mut self, partitions: &[Partition]) -> Result<()> {
         for partition in partitions {
             self.cursor(partition)?.paused = false;
         }
-        let started = self.cursors.iter().filter(|cursor| cursor.started && partitions.contains(&cursor.partition));
-        self.consumer.resume(&list(started)).map_err(LogError::unavailable)
+        let started = self
+            .cursors
+            .iter()
+            .filter(|cursor| cursor.started && partitions.contains(&cursor.partition));
+        self.consumer
+            .resume(&list(started))
+            .map_err(LogError::unavailable)
     }
 }

@@ -27,7 +27,11 @@ impl KafkaLane {
         }
         let transaction = Transaction::take(shared.clone(), format!("{}-{slot}", join.group))?;
         let member = Member::join(shared, &join)?;
-        Ok(Self { group: join.group, member, transaction })
+        Ok(Self {
+            group: join.group,
+            member,
+            transaction,
+        })
     }
 }
 
@@ -51,24 +55,39 @@ impl Consumer for KafkaLane {
 
 impl Lane for KafkaLane {
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
-        records.iter().try_for_each(|outgoing| self.transaction.send(outgoing))
+        records
+            .iter()
+            .try_for_each(|outgoing| self.transaction.send(outgoing))
     }
 
     fn commit(&mut self, positions: Vec<Position>) -> Result<()> {
-        if let Some(position) = positions.iter().find(|position| position.metadata.len() > METADATA_BYTES_MAX) {
+        if let Some(position) = positions
+            .iter()
+            .find(|position| position.metadata.len() > METADATA_BYTES_MAX)
+        {
             let bytes = position.metadata.len();
-            return Err(LogError::invalid(format!("metadata of {bytes} bytes at an offset; at most {METADATA_BYTES_MAX} are kept")));
+            return Err(LogError::invalid(format!(
+                "metadata of {bytes} bytes at an offset; at most {METADATA_BYTES_MAX} are kept"
+            )));
         }
         // the broker only checks the group's generation: that the partitions are ours is for us to check
-        if let Some(position) = positions.iter().find(|position| !self.member.owns(&position.partition)) {
+        if let Some(position) = positions
+            .iter()
+            .find(|position| !self.member.owns(&position.partition))
+        {
             let Partition { topic, number } = &position.partition;
-            return Err(LogError::Fenced { owner: format!("{} of {topic}/{number}", self.group) });
+            return Err(LogError::Fenced {
+                owner: format!("{} of {topic}/{number}", self.group),
+            });
         }
         if self.member.is_lost() {
-            return Err(LogError::Moved { group: self.group.clone() });
+            return Err(LogError::Moved {
+                group: self.group.clone(),
+            });
         }
         let member = &self.member;
-        self.transaction.finish(&positions, &self.group, || member.metadata())
+        self.transaction
+            .finish(&positions, &self.group, || member.metadata())
     }
 
     fn abort(&mut self) -> Result<Vec<Assigned>> {

@@ -30,13 +30,31 @@ impl KafkaSource {
         let partitions = shared.partitions(POSITIONS)?;
         let transaction = Transaction::take(shared.clone(), format!("{SOURCE_PREFIX}{shard}"))?;
         let number = partition_of(shard.as_bytes(), partitions);
-        let position = last_position(&shared, Partition { topic: Topic::from(POSITIONS), number }, shard.as_bytes())?;
-        Ok((Self { transaction, shard: Bytes::copy_from_slice(shard.as_bytes()), unsettled: false }, position))
+        let position = last_position(
+            &shared,
+            Partition {
+                topic: Topic::from(POSITIONS),
+                number,
+            },
+            shard.as_bytes(),
+        )?;
+        Ok((
+            Self {
+                transaction,
+                shard: Bytes::copy_from_slice(shard.as_bytes()),
+                unsettled: false,
+            },
+            position,
+        ))
     }
 }
 
 /// Reads the shard's last committed position.
-fn last_position(shared: &Arc<Shared>, partition: Partition, shard: &[u8]) -> Result<Option<Bytes>> {
+fn last_position(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    shard: &[u8],
+) -> Result<Option<Bytes>> {
     // The last owner's transaction is settled, but it may lie behind an open one of another shard, where readers of
     // committed records do not come yet: wait until everything that was written before now is stable.
     let deadline = Instant::now() + READ_WAIT;
@@ -47,14 +65,18 @@ fn last_position(shared: &Arc<Shared>, partition: Partition, shard: &[u8]) -> Re
             break start;
         }
         if Instant::now() > deadline {
-            return Err(LogError::unavailable(format!("an open transaction hides the positions in \"{POSITIONS}\"")));
+            return Err(LogError::unavailable(format!(
+                "an open transaction hides the positions in \"{POSITIONS}\""
+            )));
         }
         std::thread::park_timeout(READ_STEP);
     };
     let mut reader = Member::to_end(shared.clone(), partition, start)?;
     let mut position = None;
     loop {
-        let Polled::Records(records) = reader.poll(READ_STEP)? else { continue };
+        let Polled::Records(records) = reader.poll(READ_STEP)? else {
+            continue;
+        };
         for fetched in records {
             if fetched.record.key.as_deref() == Some(shard) {
                 position = fetched.record.value;
@@ -64,7 +86,9 @@ fn last_position(shared: &Arc<Shared>, partition: Partition, shard: &[u8]) -> Re
             return Ok(position);
         }
         if Instant::now() > deadline {
-            return Err(LogError::unavailable(format!("\"{POSITIONS}\" could not be read to its end in time")));
+            return Err(LogError::unavailable(format!(
+                "\"{POSITIONS}\" could not be read to its end in time"
+            )));
         }
     }
 }
@@ -72,13 +96,28 @@ fn last_position(shared: &Arc<Shared>, partition: Partition, shard: &[u8]) -> Re
 impl Source for KafkaSource {
     fn commit(&mut self, records: Vec<Outgoing>, position: Bytes) -> Result<()> {
         if self.unsettled {
-            return Err(LogError::Uncertain { what: "the source's last transaction; open the source again, its position tells".into() });
+            return Err(LogError::Uncertain {
+                what: "the source's last transaction; open the source again, its position tells"
+                    .into(),
+            });
         }
         let key = Some(self.shard.clone());
         let timestamp_ms = records.last().map_or(0, |last| last.record.timestamp_ms);
-        let record = Record { key, value: Some(position), headers: Vec::new(), timestamp_ms };
-        let position = Outgoing { topic: Topic::from(POSITIONS), partition: None, record };
-        let sent = records.iter().chain([&position]).try_for_each(|outgoing| self.transaction.send(outgoing));
+        let record = Record {
+            key,
+            value: Some(position),
+            headers: Vec::new(),
+            timestamp_ms,
+        };
+        let position = Outgoing {
+            topic: Topic::from(POSITIONS),
+            partition: None,
+            record,
+        };
+        let sent = records
+            .iter()
+            .chain([&position])
+            .try_for_each(|outgoing| self.transaction.send(outgoing));
         let committed = sent.and_then(|()| self.transaction.finish(&[], "", || None));
         let Err(error) = committed else { return Ok(()) };
         // after an uncertain commit the position must be read anew; anything else is aborted, and may be tried again

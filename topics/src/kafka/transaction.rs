@@ -80,7 +80,13 @@ impl Transaction {
     /// Takes the id: fences its last owner and settles what that left open.
     pub(super) fn take(shared: Arc<Shared>, id: String) -> Result<Self> {
         let producer = producer(&shared, &id)?;
-        Ok(Self { shared, id, producer, health: Health::Good, open: false })
+        Ok(Self {
+            shared,
+            id,
+            producer,
+            health: Health::Good,
+            open: false,
+        })
     }
 
     /// Adds a record; begins if need be.
@@ -93,7 +99,9 @@ impl Transaction {
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(Code::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     record = back;
                     self.producer.poll(Duration::from_millis(1));
                 }
@@ -101,8 +109,16 @@ impl Transaction {
                     self.health = Health::Abortable;
                     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                     if code == Code::MessageSizeTooLarge {
-                        let bytes = outgoing.record.value.as_ref().map_or(0, |value| value.len());
-                        return Err(LogError::TooLarge { topic: outgoing.topic.to_string(), bytes, bytes_max: MESSAGE_BYTES_MAX });
+                        let bytes = outgoing
+                            .record
+                            .value
+                            .as_ref()
+                            .map_or(0, |value| value.len());
+                        return Err(LogError::TooLarge {
+                            topic: outgoing.topic.to_string(),
+                            bytes,
+                            bytes_max: MESSAGE_BYTES_MAX,
+                        });
                     }
                     return Err(self.failed("send", code, &error));
                 }
@@ -111,7 +127,12 @@ impl Transaction {
     }
 
     /// Commits what was sent, with the offsets if there are any. On an error: `settle`.
-    pub(super) fn finish(&mut self, positions: &[Position], group: &str, metadata: impl Fn() -> Option<ConsumerGroupMetadata>) -> Result<()> {
+    pub(super) fn finish(
+        &mut self,
+        positions: &[Position],
+        group: &str,
+        metadata: impl Fn() -> Option<ConsumerGroupMetadata>,
+    ) -> Result<()> {
         self.usable()?;
         if !self.open && positions.is_empty() {
             return Ok(());
@@ -129,14 +150,22 @@ impl Transaction {
         match self.health {
             Health::Good => Ok(()),
             Health::Fenced => Err(self.fenced()),
-            Health::Abortable | Health::Broken => Err(LogError::Uncertain { what: format!("the last transaction of \"{}\"", self.id) }),
+            Health::Abortable | Health::Broken => Err(LogError::Uncertain {
+                what: format!("the last transaction of \"{}\"", self.id),
+            }),
         }
     }
 
     fn begin(&mut self) -> Result<()> {
         if !self.open {
-            self.producer.context().kept.disturbed.store(false, Ordering::Relaxed);
-            self.producer.begin_transaction().map_err(|error| self.transaction_failed("begin", &error))?;
+            self.producer
+                .context()
+                .kept
+                .disturbed
+                .store(false, Ordering::Relaxed);
+            self.producer
+                .begin_transaction()
+                .map_err(|error| self.transaction_failed("begin", &error))?;
             self.open = true;
         }
         Ok(())
@@ -151,39 +180,72 @@ impl Transaction {
             }
             if Instant::now() > deadline {
                 self.health = Health::Abortable;
-                return Err(LogError::unavailable("records were not acknowledged in time"));
+                return Err(LogError::unavailable(
+                    "records were not acknowledged in time",
+                ));
             }
         }
         self.producer.poll(Duration::ZERO);
         let failed = self.producer.context().failed.lock().take();
-        let Some((code, topic)) = failed else { return Ok(()) };
+        let Some((code, topic)) = failed else {
+            return Ok(());
+        };
         self.health = Health::Abortable;
         Err(match code {
-            Code::MessageSizeTooLarge => LogError::TooLarge { topic, bytes: MESSAGE_BYTES_MAX, bytes_max: MESSAGE_BYTES_MAX },
-            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => LogError::missing_topic(&topic),
+            Code::MessageSizeTooLarge => LogError::TooLarge {
+                topic,
+                bytes: MESSAGE_BYTES_MAX,
+                bytes_max: MESSAGE_BYTES_MAX,
+            },
+            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
+                LogError::missing_topic(&topic)
+            }
             code => self.failed("delivery", code, &KafkaError::MessageProduction(code)),
         })
     }
 
-    fn send_offsets(&mut self, positions: &[Position], group: &str, metadata: impl Fn() -> Option<ConsumerGroupMetadata>, deadline: Instant) -> Result<()> {
+    fn send_offsets(
+        &mut self,
+        positions: &[Position],
+        group: &str,
+        metadata: impl Fn() -> Option<ConsumerGroupMetadata>,
+        deadline: Instant,
+    ) -> Result<()> {
         let mut offsets = TopicPartitionList::with_capacity(positions.len());
         for position in positions {
-            let mut entry = offsets.add_partition(&position.partition.topic, position.partition.number.cast_signed());
-            entry.set_offset(Offset::Offset(position.next_offset)).map_err(|e| LogError::invalid(format!("offset {}: {e}", position.next_offset)))?;
+            let mut entry = offsets.add_partition(
+                &position.partition.topic,
+                position.partition.number.cast_signed(),
+            );
+            entry
+                .set_offset(Offset::Offset(position.next_offset))
+                .map_err(|e| LogError::invalid(format!("offset {}: {e}", position.next_offset)))?;
             entry.set_metadata(&position.metadata);
         }
         loop {
             let Some(metadata) = metadata() else {
                 self.health = Health::Abortable;
-                return Err(LogError::Moved { group: group.to_owned() });
+                return Err(LogError::Moved {
+                    group: group.to_owned(),
+                });
             };
-            match self.producer.send_offsets_to_transaction(&offsets, &metadata, STEP_WAIT) {
+            match self
+                .producer
+                .send_offsets_to_transaction(&offsets, &metadata, STEP_WAIT)
+            {
                 Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline => {}
                 Err(error) => {
                     let moved = error.rdkafka_error_code().is_some_and(is_moved);
                     let failed = self.transaction_failed("offsets", &error);
-                    return Err(if moved && self.health == Health::Abortable { LogError::Moved { group: group.to_owned() } } else { failed });
+                    return Err(if moved && self.health == Health::Abortable {
+                        LogError::Moved {
+                            group: group.to_owned(),
+                        }
+                    } else {
+                        failed
+                    });
                 }
             }
         }
@@ -194,7 +256,8 @@ impl Transaction {
         loop {
             match self.producer.commit_transaction(STEP_WAIT) {
                 Ok(()) => break,
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline => {}
                 Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                     let error = KafkaError::Transaction(error);
                     return Err(self.transaction_failed("commit", &error));
@@ -211,16 +274,28 @@ impl Transaction {
                         return Err(self.fenced());
                     }
                     self.health = Health::Broken;
-                    return Err(LogError::Uncertain { what: format!("a transaction of \"{}\" ({error})", self.id) });
+                    return Err(LogError::Uncertain {
+                        what: format!("a transaction of \"{}\" ({error})", self.id),
+                    });
                 }
             }
         }
         self.open = false;
         // librdkafka repeats requests by itself: a first copy may still be under way, and land in a later transaction
-        let disturbed = self.producer.context().kept.disturbed.load(Ordering::Relaxed);
+        let disturbed = self
+            .producer
+            .context()
+            .kept
+            .disturbed
+            .load(Ordering::Relaxed);
         if disturbed || started.elapsed() > SOCKET_WAIT / 2 {
             self.health = Health::Broken;
-            return Err(LogError::Uncertain { what: format!("a transaction of \"{}\" (the connection was disturbed)", self.id) });
+            return Err(LogError::Uncertain {
+                what: format!(
+                    "a transaction of \"{}\" (the connection was disturbed)",
+                    self.id
+                ),
+            });
         }
         Ok(())
     }
@@ -245,7 +320,8 @@ impl Transaction {
         }
         let aborted = loop {
             match self.producer.abort_transaction(STEP_WAIT) {
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline => {}
                 other => break other,
             }
         };
@@ -258,7 +334,11 @@ impl Transaction {
             }
             Err(error) => {
                 self.transaction_failed("abort", &error);
-                if self.health == Health::Fenced { Err(self.fenced()) } else { self.rebuild() }
+                if self.health == Health::Fenced {
+                    Err(self.fenced())
+                } else {
+                    self.rebuild()
+                }
             }
         }
     }
@@ -271,7 +351,9 @@ impl Transaction {
     }
 
     fn fenced(&self) -> LogError {
-        LogError::Fenced { owner: self.id.clone() }
+        LogError::Fenced {
+            owner: self.id.clone(),
+        }
     }
 
     fn fatal_code(&self) -> Option<Code> {
@@ -310,12 +392,15 @@ fn producer(shared: &Shared, id: &str) -> Result<BaseProducer<Delivering>> {
         ("queue.buffering.max.messages", "1000000"),
         ("delivery.report.only.error", "true"),
     ]);
-    let producer: BaseProducer<Delivering> = config.create_with_context(Delivering::default()).map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
+    let producer: BaseProducer<Delivering> = config
+        .create_with_context(Delivering::default())
+        .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
     let deadline = Instant::now() + INIT_WAIT;
     loop {
         match producer.init_transactions(STEP_WAIT) {
             Ok(()) => return Ok(producer),
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline => {}
             Err(error) => return Err(LogError::unavailable(format!("taking \"{id}\": {error}"))),
         }
     }
@@ -323,8 +408,15 @@ fn producer(shared: &Shared, id: &str) -> Result<BaseProducer<Delivering>> {
 
 /// A record as librdkafka takes it.
 pub(super) fn record(outgoing: &Outgoing, partition: i32) -> BaseRecord<'_, [u8], [u8], ()> {
-    let Record { key, value, headers, timestamp_ms } = &outgoing.record;
-    let mut record = BaseRecord::to(&outgoing.topic).partition(partition).timestamp(*timestamp_ms);
+    let Record {
+        key,
+        value,
+        headers,
+        timestamp_ms,
+    } = &outgoing.record;
+    let mut record = BaseRecord::to(&outgoing.topic)
+        .partition(partition)
+        .timestamp(*timestamp_ms);
     if let Some(key) = key {
         record = record.key(&key[..]);
     }
@@ -333,7 +425,12 @@ pub(super) fn record(outgoing: &Outgoing, partition: i32) -> BaseRecord<'_, [u8]
     }
     if !headers.is_empty() {
         let all = OwnedHeaders::new_with_capacity(headers.len());
-        let add = |all: OwnedHeaders, (name, value): &(String, bytes::Bytes)| all.insert(Header { key: name, value: Some(&value[..]) });
+        let add = |all: OwnedHeaders, (name, value): &(String, bytes::Bytes)| {
+            all.insert(Header {
+                key: name,
+                value: Some(&value[..]),
+            })
+        };
         record = record.headers(headers.iter().fold(all, add));
     }
     record

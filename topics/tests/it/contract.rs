@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use topics::{
-    Append, Assigned, Consumer, Fetched, Join, Lane, Log, LogError, Outgoing, Partition, Polled, Position, Record, Topic, TopicSpec,
+    Append, Assigned, Consumer, Fetched, Join, Lane, Log, LogError, Outgoing, Partition, Polled,
+    Position, Record, Topic, TopicSpec,
 };
 
 /// One wait within a loop that has a deadline.
@@ -19,23 +20,59 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) type Case = (&'static str, fn(&World));
 
 pub(crate) const CASES: &[Case] = &[
-    ("records_come_back_as_they_were", records_come_back_as_they_were),
-    ("keys_choose_partitions_and_keyless_spread", keys_choose_partitions_and_keyless_spread),
-    ("what_does_not_exist_is_missing", what_does_not_exist_is_missing),
-    ("too_large_is_refused_and_the_lane_goes_on", too_large_is_refused_and_the_lane_goes_on),
-    ("records_and_offsets_commit_together", records_and_offsets_commit_together),
-    ("open_and_aborted_records_are_invisible", open_and_aborted_records_are_invisible),
-    ("abort_rewinds_to_what_is_committed", abort_rewinds_to_what_is_committed),
+    (
+        "records_come_back_as_they_were",
+        records_come_back_as_they_were,
+    ),
+    (
+        "keys_choose_partitions_and_keyless_spread",
+        keys_choose_partitions_and_keyless_spread,
+    ),
+    (
+        "what_does_not_exist_is_missing",
+        what_does_not_exist_is_missing,
+    ),
+    (
+        "too_large_is_refused_and_the_lane_goes_on",
+        too_large_is_refused_and_the_lane_goes_on,
+    ),
+    (
+        "records_and_offsets_commit_together",
+        records_and_offsets_commit_together,
+    ),
+    (
+        "open_and_aborted_records_are_invisible",
+        open_and_aborted_records_are_invisible,
+    ),
+    (
+        "abort_rewinds_to_what_is_committed",
+        abort_rewinds_to_what_is_committed,
+    ),
     ("a_slot_has_one_owner", a_slot_has_one_owner),
     ("offsets_of_others_are_fenced", offsets_of_others_are_fenced),
-    ("a_rebalance_loses_and_doubles_nothing", a_rebalance_loses_and_doubles_nothing),
+    (
+        "a_rebalance_loses_and_doubles_nothing",
+        a_rebalance_loses_and_doubles_nothing,
+    ),
     ("seek_pause_and_resume", seek_pause_and_resume),
-    ("a_seek_before_the_first_record", a_seek_before_the_first_record),
-    ("a_source_has_one_owner_and_one_position", a_source_has_one_owner_and_one_position),
+    (
+        "a_seek_before_the_first_record",
+        a_seek_before_the_first_record,
+    ),
+    (
+        "a_source_has_one_owner_and_one_position",
+        a_source_has_one_owner_and_one_position,
+    ),
     ("long_metadata_is_refused", long_metadata_is_refused),
-    ("nothing_is_skipped_in_silence", nothing_is_skipped_in_silence),
+    (
+        "nothing_is_skipped_in_silence",
+        nothing_is_skipped_in_silence,
+    ),
     ("a_consumer_commits_nothing", a_consumer_commits_nothing),
-    ("creating_again_changes_nothing", creating_again_changes_nothing),
+    (
+        "creating_again_changes_nothing",
+        creating_again_changes_nothing,
+    ),
     ("polls_are_bounded", polls_are_bounded),
 ];
 
@@ -48,12 +85,19 @@ pub(crate) struct World {
 impl World {
     fn topic(&self, name: &str, partitions: u32) -> Topic {
         let name = format!("{}.{name}", self.name);
-        self.log.create_topics(&[TopicSpec::new(&name, partitions)]).unwrap();
+        self.log
+            .create_topics(&[TopicSpec::new(&name, partitions)])
+            .unwrap();
         Topic::from(name)
     }
 
     fn join(&self, topic: &Topic) -> Join {
-        Join { group: format!("{}.group", self.name), topics: vec![topic.clone()], records_max: 100, bytes_max: 1 << 20 }
+        Join {
+            group: format!("{}.group", self.name),
+            topics: vec![topic.clone()],
+            records_max: 100,
+            bytes_max: 1 << 20,
+        }
     }
 
     fn lane(&self, topic: &Topic, slot: &str) -> Box<dyn Lane> {
@@ -66,12 +110,18 @@ impl World {
 
     /// Fills a topic with `count` records, spread over its partitions; values are numbers from `from`.
     fn fill(&self, topic: &Topic, from: usize, count: usize) {
-        self.append((from..from + count).map(|n| outgoing(topic, Some(&format!("k{n}")), &n.to_string())).collect());
+        self.append(
+            (from..from + count)
+                .map(|n| outgoing(topic, Some(&format!("k{n}")), &n.to_string()))
+                .collect(),
+        );
     }
 
     fn start(&self, topic: &Topic) -> Vec<(Partition, i64)> {
         let partitions = self.log.partitions(topic).unwrap();
-        (0..partitions).map(|number| (partition(topic, number), 0)).collect()
+        (0..partitions)
+            .map(|number| (partition(topic, number), 0))
+            .collect()
     }
 
     /// Reads a topic from its start, `count` records and what else comes soon after.
@@ -81,8 +131,14 @@ impl World {
         let deadline = Instant::now() + PATIENCE;
         let mut quiet = 0;
         while quiet < 3 {
-            assert!(Instant::now() < deadline, "{} of {count} records of {topic}", found.len());
-            let Polled::Records(records) = reader.poll(STEP).unwrap() else { panic!("a reader is in no group") };
+            assert!(
+                Instant::now() < deadline,
+                "{} of {count} records of {topic}",
+                found.len()
+            );
+            let Polled::Records(records) = reader.poll(STEP).unwrap() else {
+                panic!("a reader is in no group")
+            };
             if found.len() >= count && records.is_empty() {
                 quiet += 1;
             }
@@ -98,18 +154,36 @@ impl World {
     }
 }
 
-pub(crate) fn wait_for(appender: Arc<dyn Append>, records: Vec<Outgoing>) -> topics::Result<Vec<i64>> {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(appender.append(records))
+pub(crate) fn wait_for(
+    appender: Arc<dyn Append>,
+    records: Vec<Outgoing>,
+) -> topics::Result<Vec<i64>> {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(appender.append(records))
 }
 
 fn partition(topic: &Topic, number: u32) -> Partition {
-    Partition { topic: topic.clone(), number }
+    Partition {
+        topic: topic.clone(),
+        number,
+    }
 }
 
 pub(crate) fn outgoing(topic: &Topic, key: Option<&str>, value: &str) -> Outgoing {
     let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-    let record = Record { key: key.map(bytes), value: Some(bytes(value)), headers: Vec::new(), timestamp_ms: 1_700_000_000_000 };
-    Outgoing { topic: topic.clone(), partition: None, record }
+    let record = Record {
+        key: key.map(bytes),
+        value: Some(bytes(value)),
+        headers: Vec::new(),
+        timestamp_ms: 1_700_000_000_000,
+    };
+    Outgoing {
+        topic: topic.clone(),
+        partition: None,
+        record,
+    }
 }
 
 fn value(fetched: &Fetched) -> String {
@@ -121,11 +195,20 @@ fn assigned(consumer: &mut (impl Consumer + ?Sized), count: usize) -> Vec<Assign
     let deadline = Instant::now() + PATIENCE;
     let mut all = Vec::new();
     while all.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} partitions have come", all.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} partitions have come",
+            all.len()
+        );
         match consumer.poll(STEP) {
             Ok(Polled::Assigned(came)) => all.extend(came),
-            Ok(Polled::Records(records)) => assert!(records.is_empty(), "records before {count} partitions: {records:?}"),
-            Ok(Polled::Revoked { partitions, .. }) => all.retain(|a: &Assigned| !partitions.contains(&a.partition)),
+            Ok(Polled::Records(records)) => assert!(
+                records.is_empty(),
+                "records before {count} partitions: {records:?}"
+            ),
+            Ok(Polled::Revoked { partitions, .. }) => {
+                all.retain(|a: &Assigned| !partitions.contains(&a.partition))
+            }
             Err(error) => assert_eq!(error.disposition(), topics::Disposition::Retry, "{error}"),
         }
     }
@@ -137,7 +220,11 @@ fn records(consumer: &mut (impl Consumer + ?Sized), count: usize) -> Vec<Fetched
     let deadline = Instant::now() + PATIENCE;
     let mut all = Vec::new();
     while all.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} records have come", all.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} records have come",
+            all.len()
+        );
         if let Polled::Records(records) = consumer.poll(STEP).unwrap() {
             all.extend(records);
         }
@@ -151,12 +238,13 @@ fn positions(records: &[Fetched], metadata: &str) -> Vec<Position> {
     for fetched in records {
         next.insert(fetched.partition.clone(), fetched.offset + 1);
     }
-    next.into_iter().map(|(partition, next_offset)| Position { partition, next_offset, metadata: metadata.to_owned() }).collect()
-}
-
-/// Retries what the group's rebalance has interrupted.
-fn commit(lane: &mut (impl Lane + ?Sized), positions: Vec<Position>) {
-    lane.commit(positions).unwrap();
+    next.into_iter()
+        .map(|(partition, next_offset)| Position {
+            partition,
+            next_offset,
+            metadata: metadata.to_owned(),
+        })
+        .collect()
 }
 
 fn records_come_back_as_they_were(world: &World) {
@@ -168,7 +256,11 @@ fn records_come_back_as_they_were(world: &World) {
         headers,
         timestamp_ms: 1_700_000_000_123,
     };
-    let headers = vec![("a".to_owned(), Bytes::from(any.clone())), ("b".to_owned(), Bytes::new()), ("a".to_owned(), Bytes::from_static(b"again"))];
+    let headers = vec![
+        ("a".to_owned(), Bytes::from(any.clone())),
+        ("b".to_owned(), Bytes::new()),
+        ("a".to_owned(), Bytes::from_static(b"again")),
+    ];
     let written = vec![
         record(Some(&any), Some(&any), headers),
         record(Some(b"k"), None, Vec::new()),
@@ -176,61 +268,106 @@ fn records_come_back_as_they_were(world: &World) {
         record(Some(b""), Some(b"v"), Vec::new()),
         record(None, None, Vec::new()),
     ];
-    let out = |record: &Record| Outgoing { topic: topic.clone(), partition: Some(0), record: record.clone() };
-    assert_eq!(world.append(written.iter().map(out).collect()), [0, 1, 2, 3, 4]);
+    let out = |record: &Record| Outgoing {
+        topic: topic.clone(),
+        partition: Some(0),
+        record: record.clone(),
+    };
+    assert_eq!(
+        world.append(written.iter().map(out).collect()),
+        [0, 1, 2, 3, 4]
+    );
     assert_eq!(world.append(Vec::new()), [0_i64; 0]);
     let read = world.read(&topic, 5);
-    assert_eq!(read.iter().map(|f| f.offset).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-    assert_eq!(read.into_iter().map(|f| f.record).collect::<Vec<_>>(), written);
+    assert_eq!(
+        read.iter().map(|f| f.offset).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4]
+    );
+    assert_eq!(
+        read.into_iter().map(|f| f.record).collect::<Vec<_>>(),
+        written
+    );
     assert_eq!(world.log.offsets(&partition(&topic, 0)).unwrap(), (0, 5));
 }
 
 fn keys_choose_partitions_and_keyless_spread(world: &World) {
     let topic = world.topic("in", 4);
-    let keyed: Vec<Outgoing> = (0..40).map(|n| outgoing(&topic, Some(&format!("key-{n}")), &n.to_string())).collect();
+    let keyed: Vec<Outgoing> = (0..40)
+        .map(|n| outgoing(&topic, Some(&format!("key-{n}")), &n.to_string()))
+        .collect();
     world.append(keyed);
     for fetched in world.read(&topic, 40) {
         let key = fetched.record.key.clone().unwrap();
-        assert_eq!(fetched.partition.number, topics::partitioner::partition_of(&key, 4));
+        assert_eq!(
+            fetched.partition.number,
+            topics::partitioner::partition_of(&key, 4)
+        );
     }
     let keyless = world.topic("keyless", 4);
-    world.append((0..40).map(|n| outgoing(&keyless, None, &n.to_string())).collect());
-    let used: BTreeSet<u32> = world.read(&keyless, 40).iter().map(|f| f.partition.number).collect();
+    world.append(
+        (0..40)
+            .map(|n| outgoing(&keyless, None, &n.to_string()))
+            .collect(),
+    );
+    let used: BTreeSet<u32> = world
+        .read(&keyless, 40)
+        .iter()
+        .map(|f| f.partition.number)
+        .collect();
     assert_eq!(used.len(), 4, "keyless records go to every partition");
 }
 
 fn what_does_not_exist_is_missing(world: &World) {
     let topic = world.topic("in", 2);
     let nowhere: Topic = format!("{}.nowhere", world.name).into();
-    let missing = |result: topics::Result<()>| assert!(matches!(result, Err(LogError::Missing { .. })), "{result:?}");
+    let missing = |result: topics::Result<()>| {
+        assert!(
+            matches!(result, Err(LogError::Missing { .. })),
+            "{result:?}"
+        )
+    };
     missing(world.log.partitions(&nowhere).map(drop));
     missing(world.log.offsets(&partition(&nowhere, 0)).map(drop));
     missing(world.log.offsets(&partition(&topic, 2)).map(drop));
     missing(world.log.lane(world.join(&nowhere), "0").map(drop));
     missing(world.log.consumer(world.join(&nowhere)).map(drop));
-    missing(world.log.reader(vec![(partition(&topic, 2), 0)], 10).map(drop));
+    missing(
+        world
+            .log
+            .reader(vec![(partition(&topic, 2), 0)], 10)
+            .map(drop),
+    );
     missing(wait_for(world.log.appender(), vec![outgoing(&nowhere, None, "x")]).map(drop));
-    let outside = Outgoing { partition: Some(2), ..outgoing(&topic, None, "x") };
+    let outside = Outgoing {
+        partition: Some(2),
+        ..outgoing(&topic, None, "x")
+    };
     missing(wait_for(world.log.appender(), vec![outside]).map(drop));
     let mut lane = world.lane(&topic, "0");
     missing(lane.send(vec![outgoing(&nowhere, None, "x")]));
     lane.abort().unwrap();
     lane.send(vec![outgoing(&topic, None, "after")]).unwrap();
-    commit(&mut *lane, Vec::new());
+    lane.commit(Vec::new()).unwrap();
     assert_eq!(world.values(&topic, 1), ["after"]);
 }
 
 fn too_large_is_refused_and_the_lane_goes_on(world: &World) {
     let topic = world.topic("in", 1);
     let large = || vec![outgoing(&topic, None, &"x".repeat(3 << 20))];
-    let too_large = |result: topics::Result<()>| assert!(matches!(result, Err(LogError::TooLarge { .. })), "{result:?}");
+    let too_large = |result: topics::Result<()>| {
+        assert!(
+            matches!(result, Err(LogError::TooLarge { .. })),
+            "{result:?}"
+        )
+    };
     too_large(wait_for(world.log.appender(), large()).map(drop));
     let mut lane = world.lane(&topic, "0");
     lane.send(vec![outgoing(&topic, None, "before")]).unwrap();
     too_large(lane.send(large()));
     lane.abort().unwrap();
-    lane.send(vec![outgoing(&topic, None, &"y".repeat(1 << 19))]).unwrap();
-    commit(&mut *lane, Vec::new());
+    lane.send(vec![outgoing(&topic, None, &"y".repeat(1 << 19))])
+        .unwrap();
+    lane.commit(Vec::new()).unwrap();
     assert_eq!(world.values(&topic, 1), ["y".repeat(1 << 19)]);
 }
 
@@ -240,22 +377,49 @@ fn records_and_offsets_commit_together(world: &World) {
     let mut lane = world.lane(&input, "0");
     assert_eq!(assigned(&mut *lane, 1)[0].committed, None);
     let read = records(&mut *lane, 10);
-    assert_eq!(read.iter().map(|f| f.offset).collect::<Vec<_>>(), (0..10).collect::<Vec<_>>());
+    assert_eq!(
+        read.iter().map(|f| f.offset).collect::<Vec<_>>(),
+        (0..10).collect::<Vec<_>>()
+    );
     let note = "starts=2;käse";
-    lane.send(read[..4].iter().map(|f| outgoing(&output, Some("k"), &value(f))).collect()).unwrap();
-    commit(&mut *lane, positions(&read[..4], note));
-    lane.send(read[4..].iter().map(|f| outgoing(&output, Some("k"), &value(f))).collect()).unwrap();
-    commit(&mut *lane, positions(&read[4..], note));
-    commit(&mut *lane, Vec::new());
+    lane.send(
+        read[..4]
+            .iter()
+            .map(|f| outgoing(&output, Some("k"), &value(f)))
+            .collect(),
+    )
+    .unwrap();
+    lane.commit(positions(&read[..4], note)).unwrap();
+    lane.send(
+        read[4..]
+            .iter()
+            .map(|f| outgoing(&output, Some("k"), &value(f)))
+            .collect(),
+    )
+    .unwrap();
+    lane.commit(positions(&read[4..], note)).unwrap();
+    lane.commit(Vec::new()).unwrap();
     drop(lane);
     let written: Vec<String> = world.read(&output, 10).iter().map(value).collect();
-    assert_eq!(written, (0..10).map(|n| n.to_string()).collect::<Vec<_>>(), "in order, as one key is one partition");
+    assert_eq!(
+        written,
+        (0..10).map(|n| n.to_string()).collect::<Vec<_>>(),
+        "in order, as one key is one partition"
+    );
     let mut next = world.lane(&input, "0");
     let came = assigned(&mut *next, 1);
-    let expected = Position { partition: partition(&input, 0), next_offset: 10, metadata: note.to_owned() };
+    let expected = Position {
+        partition: partition(&input, 0),
+        next_offset: 10,
+        metadata: note.to_owned(),
+    };
     assert_eq!(came[0].committed.as_ref(), Some(&expected));
     world.fill(&input, 10, 1);
-    assert_eq!(records(&mut *next, 1).iter().map(value).collect::<Vec<_>>(), ["10"], "what was committed does not come again");
+    assert_eq!(
+        records(&mut *next, 1).iter().map(value).collect::<Vec<_>>(),
+        ["10"],
+        "what was committed does not come again"
+    );
 }
 
 fn open_and_aborted_records_are_invisible(world: &World) {
@@ -266,9 +430,11 @@ fn open_and_aborted_records_are_invisible(world: &World) {
     assert!(world.read(&output, 0).is_empty(), "open");
     lane.abort().unwrap();
     assert!(world.read(&output, 0).is_empty(), "aborted");
-    lane.send(vec![outgoing(&output, None, "committed")]).unwrap();
-    commit(&mut *lane, Vec::new());
-    lane.send(vec![outgoing(&output, None, "left open")]).unwrap();
+    lane.send(vec![outgoing(&output, None, "committed")])
+        .unwrap();
+    lane.commit(Vec::new()).unwrap();
+    lane.send(vec![outgoing(&output, None, "left open")])
+        .unwrap();
     drop(lane);
     world.lane(&input, "0");
     world.append(vec![outgoing(&output, None, "appended")]);
@@ -277,18 +443,33 @@ fn open_and_aborted_records_are_invisible(world: &World) {
 
 fn abort_rewinds_to_what_is_committed(world: &World) {
     let (input, output) = (world.topic("in", 2), world.topic("out", 1));
-    let to = |number, n: usize| Outgoing { partition: Some(number), ..outgoing(&input, None, &n.to_string()) };
-    world.append((0..5).map(|n| to(0, n)).chain((5..8).map(|n| to(1, n))).collect());
+    let to = |number, n: usize| Outgoing {
+        partition: Some(number),
+        ..outgoing(&input, None, &n.to_string())
+    };
+    world.append(
+        (0..5)
+            .map(|n| to(0, n))
+            .chain((5..8).map(|n| to(1, n)))
+            .collect(),
+    );
     let mut lane = world.lane(&input, "0");
     assigned(&mut *lane, 2);
     let read = records(&mut *lane, 8);
-    let zero: Vec<Fetched> = read.iter().filter(|f| f.partition.number == 0).cloned().collect();
-    commit(&mut *lane, positions(&zero[..2], "two"));
+    let zero: Vec<Fetched> = read
+        .iter()
+        .filter(|f| f.partition.number == 0)
+        .cloned()
+        .collect();
+    lane.commit(positions(&zero[..2], "two")).unwrap();
     for _ in 0..2 {
         lane.send(vec![outgoing(&output, None, "dropped")]).unwrap();
         let mut back = lane.abort().unwrap();
         back.sort_by_key(|a| a.partition.clone());
-        let next: Vec<Option<i64>> = back.iter().map(|a| a.committed.as_ref().map(|p| p.next_offset)).collect();
+        let next: Vec<Option<i64>> = back
+            .iter()
+            .map(|a| a.committed.as_ref().map(|p| p.next_offset))
+            .collect();
         assert_eq!(next, [Some(2), None]);
         let mut again: Vec<String> = records(&mut *lane, 6).iter().map(value).collect();
         again.sort();
@@ -309,12 +490,15 @@ fn a_slot_has_one_owner(world: &World) {
     assert!(matches!(fenced, Err(LogError::Fenced { .. })), "{fenced:?}");
     let still = old.abort();
     assert!(matches!(still, Err(LogError::Fenced { .. })), "{still:?}");
-    assert!(matches!(old.commit(positions(&read, "")), Err(LogError::Fenced { .. })));
+    assert!(matches!(
+        old.commit(positions(&read, "")),
+        Err(LogError::Fenced { .. })
+    ));
     drop(old);
     assert_eq!(assigned(&mut *new, 1)[0].committed, None);
     let read = records(&mut *new, 3);
     new.send(vec![outgoing(&output, None, "new")]).unwrap();
-    commit(&mut *new, positions(&read, ""));
+    new.commit(positions(&read, "")).unwrap();
     assert_eq!(world.values(&output, 1), ["new"]);
 }
 
@@ -323,7 +507,11 @@ fn offsets_of_others_are_fenced(world: &World) {
     let mut lane = world.lane(&input, "0");
     assigned(&mut *lane, 1);
     lane.send(vec![outgoing(&output, None, "x")]).unwrap();
-    let foreign = Position { partition: partition(&output, 0), next_offset: 0, metadata: String::new() };
+    let foreign = Position {
+        partition: partition(&output, 0),
+        next_offset: 0,
+        metadata: String::new(),
+    };
     let fenced = lane.commit(vec![foreign]);
     assert!(matches!(fenced, Err(LogError::Fenced { .. })), "{fenced:?}");
     lane.abort().unwrap();
@@ -348,7 +536,13 @@ fn copy(log: &dyn Log, join: Join, slot: &str, output: &Topic, stop: &AtomicBool
     while !stop.load(Ordering::Relaxed) {
         match lane.poll(STEP) {
             Ok(Polled::Records(records)) => {
-                lane.send(records.iter().map(|f| outgoing(output, Some(&f.partition.number.to_string()), &value(f))).collect()).unwrap();
+                lane.send(
+                    records
+                        .iter()
+                        .map(|f| outgoing(output, Some(&f.partition.number.to_string()), &value(f)))
+                        .collect(),
+                )
+                .unwrap();
                 done.extend(records);
                 polls += 1;
                 if polls % 2 == 0 {
@@ -377,7 +571,10 @@ fn copy(log: &dyn Log, join: Join, slot: &str, output: &Topic, stop: &AtomicBool
 
 fn a_rebalance_loses_and_doubles_nothing(world: &World) {
     let (input, output) = (world.topic("in", 4), world.topic("out", 4));
-    let join = Join { records_max: 20, ..world.join(&input) };
+    let join = Join {
+        records_max: 20,
+        ..world.join(&input)
+    };
     let (stop_a, stop_b) = (AtomicBool::new(false), AtomicBool::new(false));
     let log = &*world.log;
     std::thread::scope(|scope| {
@@ -400,7 +597,10 @@ fn a_rebalance_loses_and_doubles_nothing(world: &World) {
     let mut last = BTreeMap::<Bytes, usize>::new();
     for (fetched, number) in copied.iter().zip(&numbers) {
         let before = last.insert(fetched.record.key.clone().unwrap(), *number);
-        assert!(before.is_none_or(|before| before < *number), "a partition's records were copied out of order");
+        assert!(
+            before.is_none_or(|before| before < *number),
+            "a partition's records were copied out of order"
+        );
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (0..900).collect::<Vec<_>>(), "each once");
@@ -408,23 +608,46 @@ fn a_rebalance_loses_and_doubles_nothing(world: &World) {
 
 fn seek_pause_and_resume(world: &World) {
     let input = world.topic("in", 2);
-    let to = |number, n: usize| Outgoing { partition: Some(number), ..outgoing(&input, None, &n.to_string()) };
-    world.append((0..3).map(|n| to(0, n)).chain((3..6).map(|n| to(1, n))).collect());
+    let to = |number, n: usize| Outgoing {
+        partition: Some(number),
+        ..outgoing(&input, None, &n.to_string())
+    };
+    world.append(
+        (0..3)
+            .map(|n| to(0, n))
+            .chain((3..6).map(|n| to(1, n)))
+            .collect(),
+    );
     let (zero, one) = (partition(&input, 0), partition(&input, 1));
     let mut lane = world.lane(&input, "0");
     assigned(&mut *lane, 2);
     lane.pause(std::slice::from_ref(&one)).unwrap();
     assert!(records(&mut *lane, 3).iter().all(|f| f.partition == zero));
-    assert!(matches!(lane.poll(STEP).unwrap(), Polled::Records(none) if none.is_empty()), "the other one is paused");
+    assert!(
+        matches!(lane.poll(STEP).unwrap(), Polled::Records(none) if none.is_empty()),
+        "the other one is paused"
+    );
     lane.seek(&zero, 1).unwrap();
-    assert_eq!(records(&mut *lane, 2).iter().map(value).collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(
+        records(&mut *lane, 2).iter().map(value).collect::<Vec<_>>(),
+        ["1", "2"]
+    );
     lane.seek(&one, 2).unwrap();
     lane.resume(std::slice::from_ref(&one)).unwrap();
-    assert_eq!(records(&mut *lane, 1).iter().map(value).collect::<Vec<_>>(), ["5"]);
+    assert_eq!(
+        records(&mut *lane, 1).iter().map(value).collect::<Vec<_>>(),
+        ["5"]
+    );
     lane.seek(&one, 0).unwrap();
-    assert_eq!(records(&mut *lane, 3).iter().map(value).collect::<Vec<_>>(), ["3", "4", "5"]);
+    assert_eq!(
+        records(&mut *lane, 3).iter().map(value).collect::<Vec<_>>(),
+        ["3", "4", "5"]
+    );
     let foreign = lane.seek(&partition(&input, 9), 0);
-    assert!(matches!(foreign, Err(LogError::Invalid { .. })), "{foreign:?}");
+    assert!(
+        matches!(foreign, Err(LogError::Invalid { .. })),
+        "{foreign:?}"
+    );
 }
 
 fn a_seek_before_the_first_record(world: &World) {
@@ -433,27 +656,61 @@ fn a_seek_before_the_first_record(world: &World) {
     let mut lane = world.lane(&input, "0");
     assigned(&mut *lane, 1);
     lane.seek(&partition(&input, 0), 3).unwrap();
-    assert_eq!(records(&mut *lane, 2).iter().map(value).collect::<Vec<_>>(), ["3", "4"]);
+    assert_eq!(
+        records(&mut *lane, 2).iter().map(value).collect::<Vec<_>>(),
+        ["3", "4"]
+    );
 }
 
 fn a_source_has_one_owner_and_one_position(world: &World) {
-    world.log.create_topics(&[TopicSpec::new(topics::catalog::POSITIONS, 2)]).unwrap();
+    world
+        .log
+        .create_topics(&[TopicSpec::new(topics::catalog::POSITIONS, 2)])
+        .unwrap();
     let output = world.topic("out", 2);
     let shard = format!("{}-7", world.name);
     let (mut old, position) = world.log.source(&shard).unwrap();
     assert_eq!(position, None);
-    old.commit(vec![outgoing(&output, Some("k"), "1"), outgoing(&output, Some("l"), "2")], Bytes::from_static(b"at 2")).unwrap();
+    old.commit(
+        vec![
+            outgoing(&output, Some("k"), "1"),
+            outgoing(&output, Some("l"), "2"),
+        ],
+        Bytes::from_static(b"at 2"),
+    )
+    .unwrap();
     old.commit(Vec::new(), Bytes::from_static(b"at 3")).unwrap();
     let (mut other, position) = world.log.source(&format!("{}-8", world.name)).unwrap();
     assert_eq!(position, None, "another shard");
-    other.commit(vec![outgoing(&output, None, "other")], Bytes::from_static(b"other")).unwrap();
+    other
+        .commit(
+            vec![outgoing(&output, None, "other")],
+            Bytes::from_static(b"other"),
+        )
+        .unwrap();
     let (mut new, position) = world.log.source(&shard).unwrap();
     assert_eq!(position.as_deref(), Some(&b"at 3"[..]));
-    let fenced = old.commit(vec![outgoing(&output, None, "zombie")], Bytes::from_static(b"at 4"));
+    let fenced = old.commit(
+        vec![outgoing(&output, None, "zombie")],
+        Bytes::from_static(b"at 4"),
+    );
     assert!(matches!(fenced, Err(LogError::Fenced { .. })), "{fenced:?}");
-    let refused = new.commit(vec![outgoing(&output, None, "half"), outgoing(&format!("{}.no", world.name).into(), None, "x")], Bytes::from_static(b"at 5"));
-    assert!(matches!(refused, Err(LogError::Missing { .. })), "{refused:?}");
-    new.commit(vec![outgoing(&output, None, "3")], Bytes::from_static(b"at 6")).unwrap();
+    let refused = new.commit(
+        vec![
+            outgoing(&output, None, "half"),
+            outgoing(&format!("{}.no", world.name).into(), None, "x"),
+        ],
+        Bytes::from_static(b"at 5"),
+    );
+    assert!(
+        matches!(refused, Err(LogError::Missing { .. })),
+        "{refused:?}"
+    );
+    new.commit(
+        vec![outgoing(&output, None, "3")],
+        Bytes::from_static(b"at 6"),
+    )
+    .unwrap();
     assert_eq!(world.values(&output, 4), ["1", "2", "3", "other"]);
     let (_, position) = world.log.source(&shard).unwrap();
     assert_eq!(position.as_deref(), Some(&b"at 6"[..]));
@@ -469,22 +726,32 @@ fn long_metadata_is_refused(world: &World) {
     assert!(matches!(long, Err(LogError::Invalid { .. })), "{long:?}");
     lane.abort().unwrap();
     let read = records(&mut *lane, 1);
-    commit(&mut *lane, positions(&read, &"m".repeat(4096)));
+    lane.commit(positions(&read, &"m".repeat(4096))).unwrap();
 }
 
 fn nothing_is_skipped_in_silence(world: &World) {
     let input = world.topic("in", 1);
     world.fill(&input, 0, 3);
-    let mut reader = world.log.reader(vec![(partition(&input, 0), 50)], 10).unwrap();
+    let mut reader = world
+        .log
+        .reader(vec![(partition(&input, 0), 50)], 10)
+        .unwrap();
     let deadline = Instant::now() + PATIENCE;
     let error = loop {
         match reader.poll(STEP) {
-            Ok(Polled::Records(none)) => assert!(none.is_empty() && Instant::now() < deadline, "{none:?}"),
+            Ok(Polled::Records(none)) => {
+                assert!(none.is_empty() && Instant::now() < deadline, "{none:?}")
+            }
             Ok(other) => panic!("{other:?}"),
             Err(error) => break error,
         }
     };
-    let expected = LogError::OutOfRange { partition: partition(&input, 0), offset: 50, start: 0, end: 3 };
+    let expected = LogError::OutOfRange {
+        partition: partition(&input, 0),
+        offset: 50,
+        start: 0,
+        end: 3,
+    };
     assert_eq!(error, expected);
     reader.seek(&partition(&input, 0), 2).unwrap();
     assert_eq!(records(&mut *reader, 1)[0].offset, 2, "a seek repairs it");
@@ -511,21 +778,37 @@ fn creating_again_changes_nothing(world: &World) {
 
 fn polls_are_bounded(world: &World) {
     let input = world.topic("in", 1);
-    world.append((0..50).map(|n| outgoing(&input, None, &format!("{n:0>1000}"))).collect());
-    let join = Join { records_max: 7, ..world.join(&input) };
+    world.append(
+        (0..50)
+            .map(|n| outgoing(&input, None, &format!("{n:0>1000}")))
+            .collect(),
+    );
+    let join = Join {
+        records_max: 7,
+        ..world.join(&input)
+    };
     let mut lane = world.log.lane(join, "0").unwrap();
     assigned(&mut *lane, 1);
     let mut seen = 0;
     let deadline = Instant::now() + PATIENCE;
     while seen < 50 {
         assert!(Instant::now() < deadline);
-        let Polled::Records(records) = lane.poll(STEP).unwrap() else { continue };
+        let Polled::Records(records) = lane.poll(STEP).unwrap() else {
+            continue;
+        };
         assert!(records.len() <= 7);
         seen += records.len();
     }
     drop(lane);
-    let join = Join { bytes_max: 1, ..world.join(&input) };
+    let join = Join {
+        bytes_max: 1,
+        ..world.join(&input)
+    };
     let mut lane = world.log.lane(join, "0").unwrap();
     assigned(&mut *lane, 1);
-    assert_eq!(records(&mut *lane, 3).len(), 3, "one at a time, but they come");
+    assert_eq!(
+        records(&mut *lane, 3).len(),
+        3,
+        "one at a time, but they come"
+    );
 }
