@@ -46,7 +46,7 @@ pub fn build(
     if let Way::BuildStd { .. } = toolchain.way {
         command.arg("-Zbuild-std=std,panic_abort");
     }
-    run(command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root, toolchain)?))?;
+    run(command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain)?))?;
     let component = |guest: &String| {
         let path = target_dir
             .join(target)
@@ -92,8 +92,8 @@ fn cargo(root: &Path, folder: &Folder, toolchain: &Toolchain) -> Command {
     command
 }
 
-/// Flags that make the same bytes in every checkout, joined as `CARGO_ENCODED_RUSTFLAGS` wants them.
-fn rustflags(root: &Path, toolchain: &Toolchain) -> Result<String> {
+/// Flags that make the same bytes on every machine (paths in the workspace are relative to it anyway), joined as `CARGO_ENCODED_RUSTFLAGS` wants them.
+fn rustflags(toolchain: &Toolchain) -> Result<String> {
     let mut flags: Vec<String> = LINK_ARGS
         .iter()
         .map(|arg| format!("-Clink-arg={arg}"))
@@ -108,7 +108,6 @@ fn rustflags(root: &Path, toolchain: &Toolchain) -> Result<String> {
     let library = toolchain.sysroot.join("lib/rustlib/src/rust");
     let mut remap =
         |from: &Path, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
-    remap(root, "weir");
     remap(&library, "rust");
     let registries = cargo_home()?.join("registry/src");
     if let Ok(entries) = registries.read_dir() {

@@ -55,7 +55,8 @@ fn shared(root: &Path, folder: &Folder) -> Result<Vec<PathBuf>> {
     {
         let name = entry?.file_name();
         let is_guest = folder.all.iter().any(|guest| name == guest.as_str());
-        if !is_guest && place.join(&name).join("Cargo.toml").is_file() {
+        // The SDK is linked there; its parts that count are named above.
+        if !is_guest && name != "sdk" && place.join(&name).join("Cargo.toml").is_file() {
             crates.push(folder.path.join(name));
         }
     }
