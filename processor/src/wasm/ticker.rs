@@ -176,7 +176,7 @@ mod tests {
         let ticks = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&ticks);
         let ticker = Ticker::start(Duration::from_micros(200), move || {
-            drop(counter.fetch_add(1, Ordering::SeqCst))
+            counter.fetch_add(1, Ordering::SeqCst);
         })
         .unwrap();
         let activity = ticker.activity();

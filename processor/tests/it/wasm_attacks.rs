@@ -382,9 +382,9 @@ fn nothing_is_lost_over_many_calls_that_fail() {
     round(1_000);
     let before = resident_bytes();
     round(10_000);
-    // Other tests run beside this one: a loose bound, which one leaked page per call would still break.
+    // Other tests run beside this one: a loose bound, which one leaked wasm page per call would still break.
     let grown = resident_bytes().saturating_sub(before);
-    assert!(grown < 10_000 * 64 << 10, "{grown} bytes more");
+    assert!(grown < 10_000 * (64 << 10), "{grown} bytes more");
 }
 
 fn resident_bytes() -> usize {
