@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use wit_parser::decoding::{DecodedWasm, decode};
-use wit_parser::{Function, FunctionKind, Handle, InterfaceId, PackageName, Resolve, Type, TypeDefKind, World, WorldItem, WorldKey};
+use wit_parser::{
+    Function, FunctionKind, Handle, InterfaceId, PackageName, Resolve, Type, TypeDefKind, World,
+    WorldItem, WorldKey,
+};
 
 use crate::graph::Step;
 
@@ -36,7 +39,9 @@ pub struct ModuleInterface {
 pub enum ModuleProblem {
     #[error("it is no WASM module at all: it does not begin with \"\\0asm\"")]
     NotWasm,
-    #[error("it is a core module, not a component; build it for wasm32-wasip2, or make it one with \"wasm-tools component new\"")]
+    #[error(
+        "it is a core module, not a component; build it for wasm32-wasip2, or make it one with \"wasm-tools component new\""
+    )]
     CoreModule,
     #[error("it is a WIT package, not a component")]
     WitPackage,
@@ -47,7 +52,11 @@ pub enum ModuleProblem {
     #[error("it is built against weir:step@{found}, this is weir:step@{wanted}; rebuild it with that version of the SDK", wanted = *VERSION)]
     OtherVersion { found: String },
     #[error("{what} is not that of weir:step@{version}: it is \"{found}\", it should be \"{wanted}\"; rebuild it against sdk/wit", version = *VERSION)]
-    OtherTypes { what: String, found: String, wanted: String },
+    OtherTypes {
+        what: String,
+        found: String,
+        wanted: String,
+    },
     #[error("it imports {}, which Weir does not offer; there are WASI 0.2 (cli, io, clocks, random, filesystem, sockets), wasi:http and weir:step/log", .0.join(", "))]
     UnknownImports(Vec<String>),
 }
@@ -71,9 +80,13 @@ pub fn inspect(bytes: &[u8]) -> Result<ModuleInterface, ModuleProblem> {
         _ => return Err(ModuleProblem::NotWasm),
     }
     match decode(bytes) {
-        Ok(DecodedWasm::Component(resolve, world)) => inspect_world(&resolve, &resolve.worlds[world]),
+        Ok(DecodedWasm::Component(resolve, world)) => {
+            inspect_world(&resolve, &resolve.worlds[world])
+        }
         Ok(DecodedWasm::WitPackage(..)) => Err(ModuleProblem::WitPackage),
-        Err(error) => Err(ModuleProblem::Unreadable(error.to_string().chars().take(300).collect())),
+        Err(error) => Err(ModuleProblem::Unreadable(
+            error.to_string().chars().take(300).collect(),
+        )),
     }
 }
 
@@ -87,7 +100,11 @@ pub fn check_grants(module: &ModuleInterface, step: &Step) -> Result<(), Vec<Str
         let line = "http: { allow: [host.example] }";
         missing.push(format!("the module of step \"{0}\" imports wasi:http, which is not granted; add \"{line}\" to step \"{0}\"", step.name));
     }
-    if missing.is_empty() { Ok(()) } else { Err(missing) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(missing)
+    }
 }
 
 fn inspect_world(resolve: &Resolve, world: &World) -> Result<ModuleInterface, ModuleProblem> {
@@ -127,12 +144,24 @@ fn package_of(resolve: &Resolve, interface: InterfaceId) -> Option<&PackageName>
 }
 
 fn is_wasi_02(package: &PackageName) -> bool {
-    package.namespace == "wasi" && package.version.as_ref().is_some_and(|version| version.major == 0 && version.minor == 2)
+    package.namespace == "wasi"
+        && package
+            .version
+            .as_ref()
+            .is_some_and(|version| version.major == 0 && version.minor == 2)
 }
 
 /// An import of `weir:step`: of our version, an interface that we have, its functions as ours.
-fn own_import(resolve: &Resolve, id: InterfaceId, package: &PackageName, unknown: &mut Vec<String>) -> Result<(), ModuleProblem> {
-    let found = package.version.as_ref().map_or_else(|| "no version".to_owned(), ToString::to_string);
+fn own_import(
+    resolve: &Resolve,
+    id: InterfaceId,
+    package: &PackageName,
+    unknown: &mut Vec<String>,
+) -> Result<(), ModuleProblem> {
+    let found = package
+        .version
+        .as_ref()
+        .map_or_else(|| "no version".to_owned(), ToString::to_string);
     if found != OURS.version {
         return Err(ModuleProblem::OtherVersion { found });
     }
@@ -147,17 +176,29 @@ fn own_import(resolve: &Resolve, id: InterfaceId, package: &PackageName, unknown
             unknown.push(format!("\"{function}\" of \"weir:step/{name}\""));
             continue;
         };
-        Signature::of(resolve, theirs).must_be(ours, &format!("\"{function}\" of weir:step/{name}"))?;
+        Signature::of(resolve, theirs)
+            .must_be(ours, &format!("\"{function}\" of weir:step/{name}"))?;
     }
     Ok(())
 }
 
 fn check_handle(resolve: &Resolve, world: &World) -> Result<(), ModuleProblem> {
     match world.exports.get(&WorldKey::Name("handle".to_owned())) {
-        Some(WorldItem::Function(handle)) => Signature::of(resolve, handle).must_be(&OURS.handle, "the export \"handle\""),
+        Some(WorldItem::Function(handle)) => {
+            Signature::of(resolve, handle).must_be(&OURS.handle, "the export \"handle\"")
+        }
         _ => {
-            let names: Vec<String> = world.exports.keys().take(8).map(|key| format!("\"{}\"", resolve.name_world_key(key))).collect();
-            let found = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            let names: Vec<String> = world
+                .exports
+                .keys()
+                .take(8)
+                .map(|key| format!("\"{}\"", resolve.name_world_key(key)))
+                .collect();
+            let found = if names.is_empty() {
+                "nothing".to_owned()
+            } else {
+                names.join(", ")
+            };
             Err(ModuleProblem::OtherWorld { found })
         }
     }
@@ -174,9 +215,17 @@ impl Signature {
             _ => "method",
         };
         let mut parts = vec![("kind".to_owned(), kind.to_owned())];
-        let params = function.params.iter().map(|param| (format!("parameter \"{}\"", param.name), spelled(resolve, &param.ty)));
+        let params = function.params.iter().map(|param| {
+            (
+                format!("parameter \"{}\"", param.name),
+                spelled(resolve, &param.ty),
+            )
+        });
         parts.extend(params);
-        let result = function.result.as_ref().map_or_else(|| "nothing".to_owned(), |result| spelled(resolve, result));
+        let result = function
+            .result
+            .as_ref()
+            .map_or_else(|| "nothing".to_owned(), |result| spelled(resolve, result));
         parts.push(("result".to_owned(), result));
         Self(parts)
     }
@@ -185,7 +234,10 @@ impl Signature {
     fn must_be(&self, ours: &Signature, what: &str) -> Result<(), ModuleProblem> {
         let absent = ("an end".to_owned(), "nothing more".to_owned());
         for at in 0..self.0.len().max(ours.0.len()) {
-            let (theirs, ours) = (self.0.get(at).unwrap_or(&absent), ours.0.get(at).unwrap_or(&absent));
+            let (theirs, ours) = (
+                self.0.get(at).unwrap_or(&absent),
+                ours.0.get(at).unwrap_or(&absent),
+            );
             if theirs == ours {
                 continue;
             }
@@ -193,9 +245,17 @@ impl Signature {
                 let (found, wanted) = around_difference(&theirs.1, &ours.1);
                 (format!("the {} of {what}", ours.0), found, wanted)
             } else {
-                (format!("the parameters of {what}"), theirs.0.replace('"', "'"), ours.0.replace('"', "'"))
+                (
+                    format!("the parameters of {what}"),
+                    theirs.0.replace('"', "'"),
+                    ours.0.replace('"', "'"),
+                )
             };
-            return Err(ModuleProblem::OtherTypes { what, found, wanted });
+            return Err(ModuleProblem::OtherTypes {
+                what,
+                found,
+                wanted,
+            });
         }
         Ok(())
     }
@@ -204,8 +264,21 @@ impl Signature {
 /// Both texts from the last word before they differ; types are long.
 fn around_difference(a: &str, b: &str) -> (String, String) {
     let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
-    let start = a.chars().take(same).collect::<Vec<_>>().iter().rposition(|c| "{,(<".contains(*c)).map_or(0, |at| at + 1);
-    let part = |text: &str| text.chars().skip(start).take(80).collect::<String>().trim().to_owned();
+    let start = a
+        .chars()
+        .take(same)
+        .collect::<Vec<_>>()
+        .iter()
+        .rposition(|c| "{,(<".contains(*c))
+        .map_or(0, |at| at + 1);
+    let part = |text: &str| {
+        text.chars()
+            .skip(start)
+            .take(80)
+            .collect::<String>()
+            .trim()
+            .to_owned()
+    };
     (part(a), part(b))
 }
 
@@ -232,14 +305,35 @@ fn spell(resolve: &Resolve, ty: &Type, out: &mut String) {
     match &resolve.types[*id].kind {
         TypeDefKind::Type(of) => spell(resolve, of, out),
         TypeDefKind::Record(record) => {
-            let fields = record.fields.iter().map(|field| (field.name.as_str(), Some(&field.ty)));
+            let fields = record
+                .fields
+                .iter()
+                .map(|field| (field.name.as_str(), Some(&field.ty)));
             spell_named(resolve, "record", fields, out);
         }
         TypeDefKind::Variant(variant) => {
-            spell_named(resolve, "variant", variant.cases.iter().map(|case| (case.name.as_str(), case.ty.as_ref())), out);
+            spell_named(
+                resolve,
+                "variant",
+                variant
+                    .cases
+                    .iter()
+                    .map(|case| (case.name.as_str(), case.ty.as_ref())),
+                out,
+            );
         }
-        TypeDefKind::Enum(cases) => spell_named(resolve, "enum", cases.cases.iter().map(|case| (case.name.as_str(), None)), out),
-        TypeDefKind::Flags(flags) => spell_named(resolve, "flags", flags.flags.iter().map(|flag| (flag.name.as_str(), None)), out),
+        TypeDefKind::Enum(cases) => spell_named(
+            resolve,
+            "enum",
+            cases.cases.iter().map(|case| (case.name.as_str(), None)),
+            out,
+        ),
+        TypeDefKind::Flags(flags) => spell_named(
+            resolve,
+            "flags",
+            flags.flags.iter().map(|flag| (flag.name.as_str(), None)),
+            out,
+        ),
         TypeDefKind::Tuple(tuple) => {
             out.push_str("tuple<");
             for (i, ty) in tuple.types.iter().enumerate() {
@@ -273,7 +367,12 @@ fn wrap(name: &str, out: &mut String, inner: impl FnOnce(&mut String)) {
     out.push('>');
 }
 
-fn spell_named<'a>(resolve: &Resolve, kind: &str, members: impl Iterator<Item = (&'a str, Option<&'a Type>)>, out: &mut String) {
+fn spell_named<'a>(
+    resolve: &Resolve,
+    kind: &str,
+    members: impl Iterator<Item = (&'a str, Option<&'a Type>)>,
+    out: &mut String,
+) {
     out.push_str(kind);
     out.push_str(" { ");
     for (i, (name, ty)) in members.enumerate() {
@@ -290,20 +389,35 @@ fn spell_named<'a>(resolve: &Resolve, kind: &str, members: impl Iterator<Item = 
 impl Oracle {
     fn read() -> Self {
         let mut resolve = Resolve::default();
-        let package = resolve.push_source("step.wit", STEP_WIT).expect("step.wit is part of this crate and tested");
+        let package = resolve
+            .push_source("step.wit", STEP_WIT)
+            .expect("step.wit is part of this crate and tested");
         let package = &resolve.packages[package];
         let world = &resolve.worlds[package.worlds["step"]];
-        let Some(WorldItem::Function(handle)) = world.exports.get(&WorldKey::Name("handle".to_owned())) else {
+        let Some(WorldItem::Function(handle)) =
+            world.exports.get(&WorldKey::Name("handle".to_owned()))
+        else {
             unreachable!("step.wit exports handle; tested");
         };
         let functions = |id: &InterfaceId| {
             let functions = resolve.interfaces[*id].functions.iter();
-            functions.map(|(name, function)| (name.clone(), Signature::of(&resolve, function))).collect()
+            functions
+                .map(|(name, function)| (name.clone(), Signature::of(&resolve, function)))
+                .collect()
         };
         Self {
-            version: package.name.version.as_ref().map(ToString::to_string).unwrap_or_default(),
+            version: package
+                .name
+                .version
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             handle: Signature::of(&resolve, handle),
-            interfaces: package.interfaces.iter().map(|(name, id)| (name.clone(), functions(id))).collect(),
+            interfaces: package
+                .interfaces
+                .iter()
+                .map(|(name, id)| (name.clone(), functions(id)))
+                .collect(),
         }
     }
 }

@@ -16,8 +16,8 @@ use super::file::{self, GraphFile, SinkFile, StepFile, TriggerFile};
 use super::parse::Source;
 use super::problem::Report;
 use super::{
-    Backoff, Graph, Isolation, Problems, RetryOrder, Scheme, Sink, SinkKind, Step, StepOnError, Trigger, TriggerKind, WriteMode,
-    units,
+    Backoff, Graph, Isolation, Problems, RetryOrder, Scheme, Sink, SinkKind, Step, StepOnError,
+    Trigger, TriggerKind, WriteMode, units,
 };
 
 /// What `Graph::resolve` asks for.
@@ -51,22 +51,32 @@ pub fn version(canonical: &[u8]) -> String {
 
 /// 64 lower-case hex digits.
 pub(super) fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 impl Graph {
     pub fn canonical(&self) -> Result<Vec<u8>, CanonicalError> {
         for step in &self.steps {
             if !step.uses.strip_prefix("sha256:").is_some_and(is_digest) {
-                return Err(CanonicalError::Unresolved { step: step.name.clone(), uses: step.uses.clone() });
+                return Err(CanonicalError::Unresolved {
+                    step: step.name.clone(),
+                    uses: step.uses.clone(),
+                });
             }
         }
         for trigger in &self.triggers {
             if let Some(file) = schema_file(trigger) {
-                return Err(CanonicalError::NotInlined { trigger: trigger.name.clone(), file: file.to_owned() });
+                return Err(CanonicalError::NotInlined {
+                    trigger: trigger.name.clone(),
+                    file: file.to_owned(),
+                });
             }
         }
-        let value = serde_json::to_value(self.to_file()).expect("maps with text keys and finite numbers are JSON");
+        let value = serde_json::to_value(self.to_file())
+            .expect("maps with text keys and finite numbers are JSON");
         Ok(write(&value).into_bytes())
     }
 
@@ -87,17 +97,37 @@ impl Graph {
         for step in &mut graph.steps {
             let at = self.origin.place(&format!("steps/{}/uses", step.name));
             match with.module(&step.uses) {
-                Ok(digest) if digest.strip_prefix("sha256:").is_some_and(is_digest) => step.uses = digest,
-                Ok(other) => report.add(at, format!("\"{}\" was resolved to \"{other}\", which is no digest", step.uses), None),
+                Ok(digest) if digest.strip_prefix("sha256:").is_some_and(is_digest) => {
+                    step.uses = digest
+                }
+                Ok(other) => report.add(
+                    at,
+                    format!(
+                        "\"{}\" was resolved to \"{other}\", which is no digest",
+                        step.uses
+                    ),
+                    None,
+                ),
                 Err(why) => {
                     let help = "build the module or push it first, and check the spelling";
-                    report.add(at, format!("the module \"{}\" of step \"{}\" cannot be used: {why}", step.uses, step.name), help);
+                    report.add(
+                        at,
+                        format!(
+                            "the module \"{}\" of step \"{}\" cannot be used: {why}",
+                            step.uses, step.name
+                        ),
+                        help,
+                    );
                 }
             }
         }
         for trigger in &mut graph.triggers {
-            let Some(name) = schema_file(trigger).map(str::to_owned) else { continue };
-            let at = self.origin.place(&format!("triggers/{}/webhook/schema", trigger.name));
+            let Some(name) = schema_file(trigger).map(str::to_owned) else {
+                continue;
+            };
+            let at = self
+                .origin
+                .place(&format!("triggers/{}/webhook/schema", trigger.name));
             let text = with.file(&name);
             let schema = text.and_then(|text| match serde_json::from_str::<Value>(&text) {
                 Ok(schema @ Value::Object(_)) => Ok(write(&schema)),
@@ -108,7 +138,11 @@ impl Graph {
                 (Ok(schema), TriggerKind::Webhook(webhook)) => webhook.schema = Some(schema),
                 (Ok(_), _) => {}
                 (Err(why), _) => {
-                    report.add(at, format!("the schema file \"{name}\" cannot be used: {why}"), "a JSON Schema file, seen from the graph file");
+                    report.add(
+                        at,
+                        format!("the schema file \"{name}\" cannot be used: {why}"),
+                        "a JSON Schema file, seen from the graph file",
+                    );
                 }
             }
         }
@@ -122,9 +156,22 @@ impl Graph {
         GraphFile {
             weir: Some(1),
             name: Some(self.name.clone()),
-            triggers: Some(self.triggers.iter().map(|trigger| (trigger.name.clone(), trigger_file(trigger))).collect()),
-            steps: self.steps.iter().map(|step| (step.name.clone(), step_file(step))).collect(),
-            sinks: self.sinks.iter().map(|sink| (sink.name.clone(), sink_file(sink))).collect(),
+            triggers: Some(
+                self.triggers
+                    .iter()
+                    .map(|trigger| (trigger.name.clone(), trigger_file(trigger)))
+                    .collect(),
+            ),
+            steps: self
+                .steps
+                .iter()
+                .map(|step| (step.name.clone(), step_file(step)))
+                .collect(),
+            sinks: self
+                .sinks
+                .iter()
+                .map(|sink| (sink.name.clone(), sink_file(sink)))
+                .collect(),
             on_error: file::OnErrorFile::DeadLetter,
         }
     }
@@ -140,7 +187,10 @@ impl PartialEq for Graph {
 
 fn schema_file(trigger: &Trigger) -> Option<&str> {
     match &trigger.kind {
-        TriggerKind::Webhook(webhook) => webhook.schema.as_deref().filter(|schema| !schema.starts_with('{')),
+        TriggerKind::Webhook(webhook) => webhook
+            .schema
+            .as_deref()
+            .filter(|schema| !schema.starts_with('{')),
         _ => None,
     }
 }
@@ -153,7 +203,10 @@ fn object(text: &str) -> serde_json::Map<String, Value> {
 }
 
 fn trigger_file(trigger: &Trigger) -> TriggerFile {
-    let mut file = TriggerFile { key: trigger.key.as_ref().map(|key| key.text().to_owned()), ..TriggerFile::default() };
+    let mut file = TriggerFile {
+        key: trigger.key.as_ref().map(|key| key.text().to_owned()),
+        ..TriggerFile::default()
+    };
     match &trigger.kind {
         TriggerKind::Webhook(webhook) => {
             let verify = webhook.verify.as_ref().map(|verify| file::VerifyFile {
@@ -163,23 +216,45 @@ fn trigger_file(trigger: &Trigger) -> TriggerFile {
                 },
                 secret: verify.secret.clone(),
             });
-            let schema = webhook.schema.as_ref().map(|schema| match schema.starts_with('{') {
-                true => file::BodySchemaFile::Inline(object(schema)),
-                false => file::BodySchemaFile::Path(schema.clone()),
+            let schema = webhook
+                .schema
+                .as_ref()
+                .map(|schema| match schema.starts_with('{') {
+                    true => file::BodySchemaFile::Inline(object(schema)),
+                    false => file::BodySchemaFile::Path(schema.clone()),
+                });
+            file.webhook = Some(file::WebhookFile {
+                path: webhook.path.clone(),
+                verify,
+                schema,
             });
-            file.webhook = Some(file::WebhookFile { path: webhook.path.clone(), verify, schema });
         }
         TriggerKind::Manual => file.manual = Some(file::ManualFile {}),
         TriggerKind::Cron(cron) => {
-            let (schedule, timezone, misfire) = (cron.schedule.clone(), cron.timezone.clone(), cron.misfire.clone());
-            file.cron = Some(file::CronFile { schedule, timezone, misfire });
+            let (schedule, timezone, misfire) = (
+                cron.schedule.clone(),
+                cron.timezone.clone(),
+                cron.misfire.clone(),
+            );
+            file.cron = Some(file::CronFile {
+                schedule,
+                timezone,
+                misfire,
+            });
         }
         TriggerKind::Topic(topic) => {
             let format = format_file(&topic.format);
-            file.topic = Some(file::TopicFile { name: topic.name.clone(), format, from: topic.from.clone() });
+            file.topic = Some(file::TopicFile {
+                name: topic.name.clone(),
+                format,
+                from: topic.from.clone(),
+            });
         }
         TriggerKind::Postgres(postgres) => {
-            file.postgres = Some(file::PostgresFile { source: postgres.source.clone(), outbox: postgres.outbox.clone() });
+            file.postgres = Some(file::PostgresFile {
+                source: postgres.source.clone(),
+                outbox: postgres.outbox.clone(),
+            });
         }
     }
     file
@@ -222,7 +297,9 @@ fn step_file(step: &Step) -> StepFile {
             Isolation::Record => file::IsolationFile::Record,
             Isolation::Batch => file::IsolationFile::Batch,
         },
-        http: file::HttpFile { allow: step.http_allow.clone() },
+        http: file::HttpFile {
+            allow: step.http_allow.clone(),
+        },
         secrets: step.secrets.clone(),
         log: step.log,
         on_error: match step.on_error {
@@ -233,23 +310,48 @@ fn step_file(step: &Step) -> StepFile {
 }
 
 fn sink_file(sink: &Sink) -> SinkFile {
-    let mut file = SinkFile { postgres: None, scylla: None, topic: None, from: sink.from.clone() };
+    let mut file = SinkFile {
+        postgres: None,
+        scylla: None,
+        topic: None,
+        from: sink.from.clone(),
+    };
     match &sink.kind {
-        SinkKind::Postgres { to, table, mode, key, columns } => {
+        SinkKind::Postgres {
+            to,
+            table,
+            mode,
+            key,
+            columns,
+        } => {
             let mode = match mode {
                 WriteMode::Insert => file::ModeFile::Insert,
                 WriteMode::Upsert => file::ModeFile::Upsert,
                 WriteMode::Delete => file::ModeFile::Delete,
             };
-            let (to, table, key, columns) = (to.clone(), table.clone(), key.clone(), columns.clone());
-            file.postgres = Some(file::PostgresSinkFile { to, table, mode, key, columns });
+            let (to, table, key, columns) =
+                (to.clone(), table.clone(), key.clone(), columns.clone());
+            file.postgres = Some(file::PostgresSinkFile {
+                to,
+                table,
+                mode,
+                key,
+                columns,
+            });
         }
         SinkKind::Scylla { to, table } => {
-            file.scylla = Some(file::ScyllaSinkFile { to: to.clone(), table: table.clone() });
+            file.scylla = Some(file::ScyllaSinkFile {
+                to: to.clone(),
+                table: table.clone(),
+            });
         }
         SinkKind::Topic { name, key, format } => {
             let key = key.as_ref().map(|key| key.text().to_owned());
-            file.topic = Some(file::TopicSinkFile { name: name.clone(), key, format: format_file(format) });
+            file.topic = Some(file::TopicSinkFile {
+                name: name.clone(),
+                key,
+                format: format_file(format),
+            });
         }
     }
     file
@@ -259,9 +361,16 @@ fn sink_file(sink: &Sink) -> SinkFile {
 pub(super) fn write(value: &Value) -> String {
     match value {
         Value::Object(map) => {
-            let sorted: BTreeMap<&str, &Value> = map.iter().map(|(key, value)| (key.as_str(), value)).collect();
-            let entry = |(key, value): (&str, &Value)| format!("{}:{}", Value::from(key), write(value));
-            format!("{{{}}}", sorted.into_iter().map(entry).collect::<Vec<_>>().join(","))
+            let sorted: BTreeMap<&str, &Value> = map
+                .iter()
+                .map(|(key, value)| (key.as_str(), value))
+                .collect();
+            let entry =
+                |(key, value): (&str, &Value)| format!("{}:{}", Value::from(key), write(value));
+            format!(
+                "{{{}}}",
+                sorted.into_iter().map(entry).collect::<Vec<_>>().join(",")
+            )
         }
         Value::Array(list) => format!("[{}]", list.iter().map(write).collect::<Vec<_>>().join(",")),
         scalar => scalar.to_string(),

@@ -263,7 +263,11 @@ pub(super) struct RetryFile {
 
 impl Default for RetryFile {
     fn default() -> Self {
-        Self { attempts: super::Retry::default().attempts, backoff: BackoffFile::default(), order: OrderFile::default() }
+        Self {
+            attempts: super::Retry::default().attempts,
+            backoff: BackoffFile::default(),
+            order: OrderFile::default(),
+        }
     }
 }
 
@@ -421,5 +425,8 @@ fn port_out() -> Vec<String> {
 
 /// Draft 2020-12.
 pub(super) fn json_schema() -> serde_json::Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<GraphFile>().to_value()
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<GraphFile>()
+        .to_value()
 }

@@ -149,7 +149,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(1), memory_bytes: 64 << 20, output_bytes: 8 << 20 }
+        Self {
+            time: Duration::from_secs(1),
+            memory_bytes: 64 << 20,
+            output_bytes: 8 << 20,
+        }
     }
 }
 
@@ -163,7 +167,11 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, backoff: Backoff::Exponential, order: RetryOrder::Keep }
+        Self {
+            attempts: 1,
+            backoff: Backoff::Exponential,
+            order: RetryOrder::Keep,
+        }
     }
 }
 
@@ -212,9 +220,22 @@ pub struct Sink {
 
 #[derive(Clone, Debug)]
 pub enum SinkKind {
-    Postgres { to: String, table: String, mode: WriteMode, key: Vec<String>, columns: Vec<String> },
-    Scylla { to: String, table: String },
-    Topic { name: String, key: Option<Expr>, format: String },
+    Postgres {
+        to: String,
+        table: String,
+        mode: WriteMode,
+        key: Vec<String>,
+        columns: Vec<String>,
+    },
+    Scylla {
+        to: String,
+        table: String,
+    },
+    Topic {
+        name: String,
+        key: Option<Expr>,
+        format: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

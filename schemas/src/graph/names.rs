@@ -10,9 +10,13 @@ pub(super) fn fault(name: &str) -> Option<String> {
         return Some("a name is empty".to_owned());
     }
     if name.len() > NAME_BYTES_MAX {
-        return Some(format!("the name \"{}…\" is longer than {NAME_BYTES_MAX} characters", name.chars().take(16).collect::<String>()));
+        return Some(format!(
+            "the name \"{}…\" is longer than {NAME_BYTES_MAX} characters",
+            name.chars().take(16).collect::<String>()
+        ));
     }
-    let well_formed = ok(name.as_bytes()[0]) && name.bytes().all(|b| ok(b) || b == b'_' || b == b'-');
+    let well_formed =
+        ok(name.as_bytes()[0]) && name.bytes().all(|b| ok(b) || b == b'_' || b == b'-');
     (!well_formed).then(|| format!("\"{name}\" is not a name"))
 }
 
@@ -23,8 +27,12 @@ pub(super) fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
     }
     let lower = name.to_lowercase();
     let far = lower.chars().count().div_ceil(3).clamp(1, 3);
-    let near = known.into_iter().map(|known| (distance(&lower, &known.to_lowercase()), known));
-    near.filter(|(distance, _)| *distance <= far).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+    let near = known
+        .into_iter()
+        .map(|known| (distance(&lower, &known.to_lowercase()), known));
+    near.filter(|(distance, _)| *distance <= far)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) from one to the other.

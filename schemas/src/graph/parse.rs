@@ -29,7 +29,8 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(file::json_schema);
 /// Reads a graph file, YAML or JSON; `file` is its name, for messages. All problems that can be found are in the error.
 pub fn parse(text: &str, file: &str) -> Result<Graph, Problems> {
     let mut report = Report::new(text);
-    let graph = tree::read(text, &mut report).and_then(|root| prove(&root, text, file, &mut report));
+    let graph =
+        tree::read(text, &mut report).and_then(|root| prove(&root, text, file, &mut report));
     finish(graph, report, file)
 }
 
@@ -62,9 +63,26 @@ fn prove(root: &tree::Node, text: &str, file: &str, report: &mut Report<'_>) -> 
         }
     };
     let entries = wiring::wire(proof::prove(parsed, &places, text, report), &places, report)?;
-    let origin = Origin(Arc::new(Source { file: file.to_owned(), text: text.to_owned(), places }));
-    let proof::Entries { name, triggers, steps, sinks, on_error } = entries;
-    Some(Graph { name, triggers, steps, sinks, on_error, origin })
+    let origin = Origin(Arc::new(Source {
+        file: file.to_owned(),
+        text: text.to_owned(),
+        places,
+    }));
+    let proof::Entries {
+        name,
+        triggers,
+        steps,
+        sinks,
+        on_error,
+    } = entries;
+    Some(Graph {
+        name,
+        triggers,
+        steps,
+        sinks,
+        on_error,
+        origin,
+    })
 }
 
 impl std::fmt::Debug for Origin {

@@ -70,7 +70,10 @@ impl Problems {
 
 impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, found: Vec::new() }
+        Self {
+            text,
+            found: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<Help>) {
@@ -103,7 +106,11 @@ impl<'a> Report<'a> {
     pub(super) fn finish(mut self, file: &str) -> Problems {
         self.found.sort_by_key(|problem| problem.span.0);
         let source = Arc::new(NamedSource::new(file, self.text.to_owned()));
-        Problems { file: file.to_owned(), problems: self.found, source }
+        Problems {
+            file: file.to_owned(),
+            problems: self.found,
+            source,
+        }
     }
 }
 
@@ -127,16 +134,39 @@ impl fmt::Display for Problems {
 }
 
 /// `file:line:col: message`, the line, a caret below the place, the help.
-fn write_problem(f: &mut fmt::Formatter<'_>, file: &str, text: &str, problem: &Problem) -> fmt::Result {
-    writeln!(f, "{file}:{}:{}: {}", problem.line, problem.column, problem.message)?;
+fn write_problem(
+    f: &mut fmt::Formatter<'_>,
+    file: &str,
+    text: &str,
+    problem: &Problem,
+) -> fmt::Result {
+    writeln!(
+        f,
+        "{file}:{}:{}: {}",
+        problem.line, problem.column, problem.message
+    )?;
     let line = text.lines().nth(problem.line - 1).unwrap_or_default();
     let margin = problem.line.to_string().len();
     // Very long lines are cut around the place.
-    let skip = if problem.column > LINE_CHARS { problem.column - LINE_CHARS / 2 } else { 0 };
-    let shown: String = line.chars().skip(skip).take(LINE_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let skip = if problem.column > LINE_CHARS {
+        problem.column - LINE_CHARS / 2
+    } else {
+        0
+    };
+    let shown: String = line
+        .chars()
+        .skip(skip)
+        .take(LINE_CHARS)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     let at = problem.column - 1 - skip;
     let (start, len) = problem.span;
-    let spanned = text[start..start + len].lines().next().unwrap_or_default().chars().count();
+    let spanned = text[start..start + len]
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count();
     let carets = spanned.clamp(1, shown.chars().count().saturating_sub(at).max(1));
     writeln!(f, "{} | {shown}", problem.line)?;
     writeln!(f, "{:margin$} | {:at$}{}", "", "", "^".repeat(carets))?;
@@ -166,12 +196,17 @@ impl serde::Serialize for Problems {
 
 impl Diagnostic for Problem {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let (start, len) = self.span;
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(Some("here".into()), SourceSpan::new(start.into(), len)))))
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(
+            Some("here".into()),
+            SourceSpan::new(start.into(), len),
+        ))))
     }
 }
 
@@ -181,6 +216,10 @@ impl Diagnostic for Problems {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic)))
+        Some(Box::new(
+            self.problems
+                .iter()
+                .map(|problem| problem as &dyn Diagnostic),
+        ))
     }
 }

@@ -53,12 +53,23 @@ impl Tree {
 /// The file's tree, or nothing where it is no YAML at all; then the report says why.
 pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
     if text.len() > FILE_BYTES_MAX {
-        let message = format!("the file has {} bytes; at most {FILE_BYTES_MAX} are allowed", text.len());
-        report.add((0, 0), message, "move large settings into the module, or split the graph".to_owned());
+        let message = format!(
+            "the file has {} bytes; at most {FILE_BYTES_MAX} are allowed",
+            text.len()
+        );
+        report.add(
+            (0, 0),
+            message,
+            "move large settings into the module, or split the graph".to_owned(),
+        );
         return None;
     }
     if text.trim().is_empty() {
-        report.add((0, 0), "the file is empty", "begin with \"weir: 1\"".to_owned());
+        report.add(
+            (0, 0),
+            "the file is empty",
+            "begin with \"weir: 1\"".to_owned(),
+        );
         return None;
     }
     let budget = serde_saphyr::budget! {
@@ -81,7 +92,9 @@ pub(super) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => Some(place(root, text, report)),
         Err(error) => {
-            let at = error.location().map_or((0, 0), |location| span(location, text));
+            let at = error
+                .location()
+                .map_or((0, 0), |location| span(location, text));
             let message = error.without_snippet().to_string();
             let message = message.lines().next().unwrap_or("the file cannot be read");
             // The place is said already.
@@ -107,18 +120,34 @@ pub(super) fn from_json(value: serde_json::Value) -> Node {
             Tree::Map(map.into_iter().map(entry).collect())
         }
     };
-    Node { span: (0, 0), value }
+    Node {
+        span: (0, 0),
+        value,
+    }
 }
 
 fn span(location: Location, text: &str) -> Span {
     let span = location.span();
     let bytes = span.byte_offset().zip(span.byte_len());
-    let found = bytes.and_then(|(start, len)| Some((usize::try_from(start).ok()?, usize::try_from(len).ok()?)));
+    let found = bytes
+        .and_then(|(start, len)| Some((usize::try_from(start).ok()?, usize::try_from(len).ok()?)));
     found.unwrap_or_else(|| {
         let line = usize::try_from(location.line()).unwrap_or(1);
-        let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-        let column = usize::try_from(location.column()).unwrap_or(1).saturating_sub(1);
-        (text[start..].char_indices().nth(column).map_or(text.len(), |(at, _)| start + at), 1)
+        let start: usize = text
+            .split_inclusive('\n')
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
+        let column = usize::try_from(location.column())
+            .unwrap_or(1)
+            .saturating_sub(1);
+        (
+            text[start..]
+                .char_indices()
+                .nth(column)
+                .map_or(text.len(), |(at, _)| start + at),
+            1,
+        )
     })
 }
 
@@ -129,17 +158,28 @@ fn place(raw: Spanned<Raw>, text: &str, report: &mut Report<'_>) -> Node {
         Raw::Bool(value) => Tree::Bool(value),
         Raw::Number(value) => Tree::Number(value),
         Raw::Text(value) => Tree::Text(value),
-        Raw::List(list) => Tree::List(list.into_iter().map(|value| place(value, text, report)).collect()),
+        Raw::List(list) => Tree::List(
+            list.into_iter()
+                .map(|value| place(value, text, report))
+                .collect(),
+        ),
         Raw::Map(map) => {
             let mut seen: HashMap<String, Span> = HashMap::new();
             let mut entries = Vec::new();
             for (key, value) in map {
-                let key = Key { span: span(key.referenced, text), name: key.value };
+                let key = Key {
+                    span: span(key.referenced, text),
+                    name: key.value,
+                };
                 let value = place(value, text, report);
                 if let Some(first) = seen.get(&key.name) {
                     let line = report.line(*first);
                     let help = format!("the first is on line {line}; remove one or rename it");
-                    report.add(key.span, format!("\"{}\" is here a second time", key.name), help);
+                    report.add(
+                        key.span,
+                        format!("\"{}\" is here a second time", key.name),
+                        help,
+                    );
                     continue;
                 }
                 seen.insert(key.name.clone(), key.span);
@@ -148,7 +188,10 @@ fn place(raw: Spanned<Raw>, text: &str, report: &mut Report<'_>) -> Node {
             Tree::Map(entries)
         }
     };
-    Node { span: span(raw.referenced, text), value }
+    Node {
+        span: span(raw.referenced, text),
+        value,
+    }
 }
 
 /// As `Tree`, with the places that the parser gives.
@@ -209,7 +252,9 @@ impl<'de> Visitor<'de> for RawVisitor {
     }
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Raw, E> {
-        Number::from_f64(value).map(Raw::Number).ok_or_else(|| E::custom("a number must be finite"))
+        Number::from_f64(value)
+            .map(Raw::Number)
+            .ok_or_else(|| E::custom("a number must be finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Raw, E> {

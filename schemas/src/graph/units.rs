@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 const DURATIONS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-const SIZES: [(&str, u64); 7] =
-    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("KB", 1_000), ("MB", 1_000_000), ("GB", 1_000_000_000)];
+const SIZES: [(&str, u64); 7] = [
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+];
 
 /// `500ms`, `2s`, `1m`, `1h`: a whole number and a unit.
 pub(super) fn duration(text: &str) -> Option<Duration> {
@@ -18,7 +25,10 @@ pub(super) fn size(text: &str) -> Option<u64> {
 
 /// In the largest unit that divides it.
 pub(super) fn write_duration(duration: Duration) -> String {
-    write(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &DURATIONS)
+    write(
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        &DURATIONS,
+    )
 }
 
 /// In the largest binary unit that divides it.

@@ -13,7 +13,10 @@ use super::{Edge, Step};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     Trigger(usize),
-    Port { step: usize, port: usize },
+    Port {
+        step: usize,
+        port: usize,
+    },
     /// Something that could not be read; it may be right.
     Broken,
 }
@@ -27,15 +30,41 @@ struct Wiring<'a, 'r, 't> {
 }
 
 /// The entries with their edges, steps in topological order; nothing where something is wrong.
-pub(super) fn wire(mut entries: Entries, places: &Places, report: &mut Report<'_>) -> Option<Entries> {
+pub(super) fn wire(
+    mut entries: Entries,
+    places: &Places,
+    report: &mut Report<'_>,
+) -> Option<Entries> {
     let (steps_from, sinks_from) = {
-        let triggers = entries.triggers.iter().enumerate().map(|(i, trigger)| (trigger.name.as_str(), i)).collect();
-        let steps = entries.steps.iter().enumerate().map(|(i, step)| (step.name.as_str(), i)).collect();
-        let mut wiring = Wiring { entries: &entries, places, report, triggers, steps };
-        let steps_from: Vec<Vec<Source>> =
-            entries.steps.iter().map(|step| wiring.sources(&format!("steps/{}", step.name), &step.name, &step.from)).collect();
-        let sinks_from: Vec<Vec<Source>> =
-            entries.sinks.iter().map(|sink| wiring.sources(&format!("sinks/{}", sink.name), &sink.name, &sink.from)).collect();
+        let triggers = entries
+            .triggers
+            .iter()
+            .enumerate()
+            .map(|(i, trigger)| (trigger.name.as_str(), i))
+            .collect();
+        let steps = entries
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| (step.name.as_str(), i))
+            .collect();
+        let mut wiring = Wiring {
+            entries: &entries,
+            places,
+            report,
+            triggers,
+            steps,
+        };
+        let steps_from: Vec<Vec<Source>> = entries
+            .steps
+            .iter()
+            .map(|step| wiring.sources(&format!("steps/{}", step.name), &step.name, &step.from))
+            .collect();
+        let sinks_from: Vec<Vec<Source>> = entries
+            .sinks
+            .iter()
+            .map(|sink| wiring.sources(&format!("sinks/{}", sink.name), &sink.name, &sink.from))
+            .collect();
         let order = wiring.order(&steps_from);
         wiring.joins(&steps_from, &order);
         (steps_from, sinks_from)
@@ -51,14 +80,24 @@ impl Wiring<'_, '_, '_> {
     fn sources(&mut self, path: &str, name: &str, from: &[String]) -> Vec<Source> {
         if from.is_empty() {
             let at = self.places.value(&format!("{path}/from"));
-            self.report.add(at, format!("\"{name}\" takes from nothing"), format!("name a trigger or a step: {}", self.known()));
+            self.report.add(
+                at,
+                format!("\"{name}\" takes from nothing"),
+                format!("name a trigger or a step: {}", self.known()),
+            );
         }
         let mut sources: Vec<Source> = Vec::new();
         for (i, text) in from.iter().enumerate() {
             let path = format!("{path}/from/{i}");
-            let Some(source) = self.source(&path, text) else { continue };
+            let Some(source) = self.source(&path, text) else {
+                continue;
+            };
             if source != Source::Broken && sources.contains(&source) {
-                self.report.add(self.places.value(&path), format!("\"{name}\" takes from \"{text}\" twice"), "remove one");
+                self.report.add(
+                    self.places.value(&path),
+                    format!("\"{name}\" takes from \"{text}\" twice"),
+                    "remove one",
+                );
                 continue;
             }
             sources.push(source);
@@ -74,7 +113,11 @@ impl Wiring<'_, '_, '_> {
         };
         if let Some(trigger) = self.triggers.get(name) {
             if let Some(port) = port {
-                self.report.add(at, format!("the trigger \"{name}\" has no port \"{port}\": triggers have none"), format!("write {name}"));
+                self.report.add(
+                    at,
+                    format!("the trigger \"{name}\" has no port \"{port}\": triggers have none"),
+                    format!("write {name}"),
+                );
                 return None;
             }
             return Some(Source::Trigger(*trigger));
@@ -82,62 +125,112 @@ impl Wiring<'_, '_, '_> {
         if let Some(step) = self.steps.get(name) {
             return self.port(at, *step, port);
         }
-        if self.places.is_broken(&format!("triggers/{name}")) || self.places.is_broken(&format!("steps/{name}")) {
+        if self.places.is_broken(&format!("triggers/{name}"))
+            || self.places.is_broken(&format!("steps/{name}"))
+        {
             return Some(Source::Broken);
         }
         if self.places.order("sinks").iter().any(|sink| sink == name) {
-            self.report.add(at, format!("\"{name}\" is a sink: nothing comes out of it"), format!("take from what feeds it: {}", self.known()));
+            self.report.add(
+                at,
+                format!("\"{name}\" is a sink: nothing comes out of it"),
+                format!("take from what feeds it: {}", self.known()),
+            );
             return None;
         }
-        let names = self.entries.triggers.iter().map(|trigger| &trigger.name).chain(self.entries.steps.iter().map(|step| &step.name));
+        let names = self
+            .entries
+            .triggers
+            .iter()
+            .map(|trigger| &trigger.name)
+            .chain(self.entries.steps.iter().map(|step| &step.name));
         let help = match closest(name, names.map(String::as_str)) {
             Some(near) => format!("did you mean \"{}\"?", self.example(near, port)),
             None => format!("there are: {}", self.known()),
         };
-        self.report.add(at, format!("there is no trigger or step \"{name}\""), help);
+        self.report
+            .add(at, format!("there is no trigger or step \"{name}\""), help);
         None
     }
 
-    fn port(&mut self, at: super::problem::Span, step: usize, port: Option<&str>) -> Option<Source> {
+    fn port(
+        &mut self,
+        at: super::problem::Span,
+        step: usize,
+        port: Option<&str>,
+    ) -> Option<Source> {
         let it = &self.entries.steps[step];
         let wanted = port.unwrap_or("out");
         if let Some(port) = it.ports.iter().position(|known| known.name == wanted) {
             return Some(Source::Port { step, port });
         }
         let known: Vec<&str> = it.ports.iter().map(|port| port.name.as_str()).collect();
-        let whole: Vec<String> = known.iter().map(|port| format!("{}.{port}", it.name)).collect();
-        let near = if known.len() == 1 { Some(known[0]) } else { closest(wanted, known.iter().copied()) };
+        let whole: Vec<String> = known
+            .iter()
+            .map(|port| format!("{}.{port}", it.name))
+            .collect();
+        let near = if known.len() == 1 {
+            Some(known[0])
+        } else {
+            closest(wanted, known.iter().copied())
+        };
         let help = match near {
             Some(near) => format!("did you mean \"{}.{near}\"?", it.name),
             None => format!("its ports: {}", whole.join(", ")),
         };
-        self.report.add(at, format!("the step \"{}\" has no port \"{wanted}\"", it.name), help);
+        self.report.add(
+            at,
+            format!("the step \"{}\" has no port \"{wanted}\"", it.name),
+            help,
+        );
         None
     }
 
     /// `name` with a port that it has.
     fn example(&self, name: &str, port: Option<&str>) -> String {
-        let Some(step) = self.steps.get(name).map(|step| &self.entries.steps[*step]) else { return name.to_owned() };
+        let Some(step) = self.steps.get(name).map(|step| &self.entries.steps[*step]) else {
+            return name.to_owned();
+        };
         let ports: Vec<&str> = step.ports.iter().map(|port| port.name.as_str()).collect();
-        match port.filter(|port| ports.contains(port)).or(ports.first().copied()) {
+        match port
+            .filter(|port| ports.contains(port))
+            .or(ports.first().copied())
+        {
             Some(port) if port != "out" => format!("{name}.{port}"),
             _ => name.to_owned(),
         }
     }
 
     fn known(&self) -> String {
-        let steps = self.entries.steps.iter().flat_map(|step| step.ports.iter().map(move |port| edge_name(&step.name, &port.name)));
-        let names = self.entries.triggers.iter().map(|trigger| trigger.name.clone());
+        let steps = self.entries.steps.iter().flat_map(|step| {
+            step.ports
+                .iter()
+                .map(move |port| edge_name(&step.name, &port.name))
+        });
+        let names = self
+            .entries
+            .triggers
+            .iter()
+            .map(|trigger| trigger.name.clone());
         let all: Vec<String> = names.chain(steps).collect();
         let more = if all.len() > 12 { ", …" } else { "" };
-        format!("{}{more}", all.iter().take(12).map(String::as_str).collect::<Vec<_>>().join(", "))
+        format!(
+            "{}{more}",
+            all.iter()
+                .take(12)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )
     }
 
     /// Topological order as far as there is one; reports what has none.
     fn order(&mut self, from: &[Vec<Source>]) -> Vec<usize> {
         let order = topological(from);
         let placed: BTreeSet<usize> = order.iter().copied().collect();
-        let mut left: BTreeSet<usize> = (0..from.len()).filter(|step| !placed.contains(step)).collect();
+        let mut left: BTreeSet<usize> = (0..from.len())
+            .filter(|step| !placed.contains(step))
+            .collect();
         let mut in_cycles: BTreeSet<usize> = BTreeSet::new();
         while let Some(cycle) = cycle_among(&left, from) {
             self.report_cycle(&cycle, from);
@@ -151,11 +244,13 @@ impl Wiring<'_, '_, '_> {
         loop {
             let before = reached.iter().filter(|is| **is).count();
             for (step, sources) in from.iter().enumerate() {
-                let incomplete = sources.len() < self.entries.steps[step].from.len() || self.entries.steps[step].from.is_empty();
-                reached[step] |= incomplete || sources.iter().any(|source| match source {
-                    Source::Port { step, .. } => reached[*step],
-                    _ => true,
-                });
+                let incomplete = sources.len() < self.entries.steps[step].from.len()
+                    || self.entries.steps[step].from.is_empty();
+                reached[step] |= incomplete
+                    || sources.iter().any(|source| match source {
+                        Source::Port { step, .. } => reached[*step],
+                        _ => true,
+                    });
             }
             if reached.iter().filter(|is| **is).count() == before {
                 break;
@@ -164,8 +259,10 @@ impl Wiring<'_, '_, '_> {
         for step in (0..from.len()).filter(|step| !reached[*step] && !in_cycles.contains(step)) {
             let name = &self.entries.steps[step].name;
             let at = self.places.key(&format!("steps/{name}"));
-            let help = "no trigger leads to it; name one in the \"from\" of this step or of one before it";
-            self.report.add(at, format!("the step \"{name}\" can never run"), help);
+            let help =
+                "no trigger leads to it; name one in the \"from\" of this step or of one before it";
+            self.report
+                .add(at, format!("the step \"{name}\" can never run"), help);
         }
         order
     }
@@ -174,12 +271,25 @@ impl Wiring<'_, '_, '_> {
         let name = |step: usize| self.entries.steps[step].name.as_str();
         let first = cycle[0];
         let last = cycle[cycle.len() - 1];
-        let path: Vec<&str> = cycle.iter().chain([&first]).map(|step| name(*step)).collect();
+        let path: Vec<&str> = cycle
+            .iter()
+            .chain([&first])
+            .map(|step| name(*step))
+            .collect();
         // The edge back to the first.
-        let back = from[first].iter().position(|source| matches!(source, Source::Port { step, .. } if *step == last)).unwrap_or(0);
-        let at = self.places.value(&format!("steps/{}/from/{back}", name(first)));
+        let back = from[first]
+            .iter()
+            .position(|source| matches!(source, Source::Port { step, .. } if *step == last))
+            .unwrap_or(0);
+        let at = self
+            .places
+            .value(&format!("steps/{}/from/{back}", name(first)));
         let message = format!("the steps run in a circle: {}", path.join(" → "));
-        let help = format!("take \"{}\" out of the \"from\" of \"{}\", or another edge of the circle", name(last), name(first));
+        let help = format!(
+            "take \"{}\" out of the \"from\" of \"{}\", or another edge of the circle",
+            name(last),
+            name(first)
+        );
         self.report.add(at, message, help);
     }
 
@@ -193,25 +303,45 @@ impl Wiring<'_, '_, '_> {
                 Source::Port { step, .. } => segments[*step].clone(),
                 _ => BTreeSet::from([None]),
             };
-            let known: Vec<&Source> = sources.iter().filter(|source| **source != Source::Broken).collect();
+            let known: Vec<&Source> = sources
+                .iter()
+                .filter(|source| **source != Source::Broken)
+                .collect();
             if self.entries.steps[*step].join
                 && let Some(first) = known.first()
-                && let Some(other) = known.iter().find(|source| of(source, &segments) != of(first, &segments))
+                && let Some(other) = known
+                    .iter()
+                    .find(|source| of(source, &segments) != of(first, &segments))
             {
-                self.report_join(*step, (**first, of(first, &segments)), (**other, of(other, &segments)));
+                self.report_join(
+                    *step,
+                    (**first, of(first, &segments)),
+                    (**other, of(other, &segments)),
+                );
             }
             segments[*step] = if self.entries.steps[*step].hop.is_some() {
                 BTreeSet::from([Some(*step)])
             } else {
-                sources.iter().flat_map(|source| of(source, &segments)).collect()
+                sources
+                    .iter()
+                    .flat_map(|source| of(source, &segments))
+                    .collect()
             };
         }
     }
 
-    fn report_join(&mut self, join: usize, a: (Source, BTreeSet<Option<usize>>), b: (Source, BTreeSet<Option<usize>>)) {
+    fn report_join(
+        &mut self,
+        join: usize,
+        a: (Source, BTreeSet<Option<usize>>),
+        b: (Source, BTreeSet<Option<usize>>),
+    ) {
         let name = |source: Source| match source {
             Source::Trigger(trigger) => self.entries.triggers[trigger].name.clone(),
-            Source::Port { step, port } => edge_name(&self.entries.steps[step].name, &self.entries.steps[step].ports[port].name),
+            Source::Port { step, port } => edge_name(
+                &self.entries.steps[step].name,
+                &self.entries.steps[step].ports[port].name,
+            ),
             Source::Broken => String::new(),
         };
         let segment = |set: &BTreeSet<Option<usize>>| {
@@ -219,7 +349,9 @@ impl Wiring<'_, '_, '_> {
                 .iter()
                 .map(|start| match start {
                     None => "before any hop".to_owned(),
-                    Some(step) => format!("behind the hop of \"{}\"", self.entries.steps[*step].name),
+                    Some(step) => {
+                        format!("behind the hop of \"{}\"", self.entries.steps[*step].name)
+                    }
                 })
                 .collect();
             parts.join(" and ")
@@ -227,16 +359,31 @@ impl Wiring<'_, '_, '_> {
         let step = &self.entries.steps[join].name;
         let message = format!(
             "the join \"{step}\" gathers across a hop: \"{}\" runs {}, \"{}\" {}",
-            name(a.0), segment(&a.1), name(b.0), segment(&b.1)
+            name(a.0),
+            segment(&a.1),
+            name(b.0),
+            segment(&b.1)
         );
         let help = format!("put the hop on \"{step}\" itself or behind it, or join before the hop");
-        self.report.add(self.places.value(&format!("steps/{step}/join")), message, help);
+        self.report.add(
+            self.places.value(&format!("steps/{step}/join")),
+            message,
+            help,
+        );
     }
 }
 
 /// Kahn's algorithm; among steps that are ready, the order of the file.
 fn topological(from: &[Vec<Source>]) -> Vec<usize> {
-    let mut waits: Vec<usize> = from.iter().map(|sources| sources.iter().filter(|source| matches!(source, Source::Port { .. })).count()).collect();
+    let mut waits: Vec<usize> = from
+        .iter()
+        .map(|sources| {
+            sources
+                .iter()
+                .filter(|source| matches!(source, Source::Port { .. }))
+                .count()
+        })
+        .collect();
     let mut next: Vec<Vec<usize>> = vec![Vec::new(); from.len()];
     for (step, sources) in from.iter().enumerate() {
         for source in sources {
@@ -261,14 +408,20 @@ fn topological(from: &[Vec<Source>]) -> Vec<usize> {
 
 /// Some cycle among these steps, in the direction in which events flow, beginning with the step that stands first.
 fn cycle_among(among: &BTreeSet<usize>, from: &[Vec<Source>]) -> Option<Vec<usize>> {
-    let before = |step: usize| from[step].iter().filter_map(|source| match source {
-        Source::Port { step, .. } if among.contains(step) => Some(*step),
-        _ => None,
-    });
+    let before = |step: usize| {
+        from[step].iter().filter_map(|source| match source {
+            Source::Port { step, .. } if among.contains(step) => Some(*step),
+            _ => None,
+        })
+    };
     // What has nothing before it is in no cycle; of the rest, walking back must meet itself.
     let mut rest = among.clone();
     loop {
-        let loose: Vec<usize> = rest.iter().copied().filter(|step| !before(*step).any(|source| rest.contains(&source))).collect();
+        let loose: Vec<usize> = rest
+            .iter()
+            .copied()
+            .filter(|step| !before(*step).any(|source| rest.contains(&source)))
+            .collect();
         if loose.is_empty() {
             break;
         }
@@ -297,18 +450,31 @@ fn edge_name(step: &str, port: &str) -> String {
 fn draw(entries: &mut Entries, steps_from: Vec<Vec<Source>>, sinks_from: Vec<Vec<Source>>) {
     let order = topological(&steps_from);
     let mut position = vec![0; order.len()];
-    order.iter().enumerate().for_each(|(at, step)| position[*step] = at);
+    order
+        .iter()
+        .enumerate()
+        .for_each(|(at, step)| position[*step] = at);
     let name = |steps: &[Step], triggers: &[super::Trigger], source: &Source| match source {
         Source::Trigger(trigger) => triggers[*trigger].name.clone(),
-        Source::Port { step, port } => edge_name(&steps[*step].name, &steps[*step].ports[*port].name),
+        Source::Port { step, port } => {
+            edge_name(&steps[*step].name, &steps[*step].ports[*port].name)
+        }
         Source::Broken => String::new(),
     };
-    let names = |sources: &Vec<Source>| sources.iter().map(|source| name(&entries.steps, &entries.triggers, source)).collect();
+    let names = |sources: &Vec<Source>| {
+        sources
+            .iter()
+            .map(|source| name(&entries.steps, &entries.triggers, source))
+            .collect()
+    };
     let steps_names: Vec<Vec<String>> = steps_from.iter().map(names).collect();
     let sinks_names: Vec<Vec<String>> = sinks_from.iter().map(names).collect();
     for step in &order {
         for (source, name) in steps_from[*step].iter().zip(&steps_names[*step]) {
-            let edge = Edge { to: position[*step], name: name.clone() };
+            let edge = Edge {
+                to: position[*step],
+                name: name.clone(),
+            };
             match source {
                 Source::Trigger(trigger) => entries.triggers[*trigger].edges.push(edge),
                 Source::Port { step, port } => entries.steps[*step].ports[*port].edges.push(edge),
@@ -325,8 +491,19 @@ fn draw(entries: &mut Entries, steps_from: Vec<Vec<Source>>, sinks_from: Vec<Vec
             }
         }
     }
-    entries.steps.iter_mut().zip(steps_names).for_each(|(step, names)| step.from = names);
-    entries.sinks.iter_mut().zip(sinks_names).for_each(|(sink, names)| sink.from = names);
+    entries
+        .steps
+        .iter_mut()
+        .zip(steps_names)
+        .for_each(|(step, names)| step.from = names);
+    entries
+        .sinks
+        .iter_mut()
+        .zip(sinks_names)
+        .for_each(|(sink, names)| sink.from = names);
     let mut steps: Vec<Option<Step>> = entries.steps.drain(..).map(Some).collect();
-    entries.steps = order.iter().filter_map(|step| steps[*step].take()).collect();
+    entries.steps = order
+        .iter()
+        .filter_map(|step| steps[*step].take())
+        .collect();
 }

@@ -22,13 +22,21 @@ impl Resolve for Store {
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {
-        self.files.get(path).map(|text| (*text).to_owned()).ok_or_else(|| "there is no such file".to_owned())
+        self.files
+            .get(path)
+            .map(|text| (*text).to_owned())
+            .ok_or_else(|| "there is no such file".to_owned())
     }
 }
 
 fn resolved(text: &str) -> Graph {
-    let mut store = Store { files: BTreeMap::from([("order.json", r#"{ "type": "object", "required": ["id"] }"#)]) };
-    parse(text, "g.yaml").unwrap_or_else(|problems| panic!("{problems}")).resolve(&mut store).unwrap()
+    let mut store = Store {
+        files: BTreeMap::from([("order.json", r#"{ "type": "object", "required": ["id"] }"#)]),
+    };
+    parse(text, "g.yaml")
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .resolve(&mut store)
+        .unwrap()
 }
 
 fn version_of(text: &str) -> String {
@@ -69,7 +77,11 @@ fn what_it_says_matters() {
     ];
     for (from, to) in changes {
         assert!(SMALL.contains(from));
-        assert_ne!(version_of(&SMALL.replace(from, to)), version_of(SMALL), "{to}");
+        assert_ne!(
+            version_of(&SMALL.replace(from, to)),
+            version_of(SMALL),
+            "{to}"
+        );
     }
 }
 
@@ -80,14 +92,25 @@ fn the_example_goes_there_and_back() {
     let back = Graph::from_canonical(&canonical).unwrap();
     assert_eq!(back, graph);
     assert_eq!(back.canonical().unwrap(), canonical);
-    assert!(String::from_utf8(canonical).unwrap().contains(r#""schema":{"required":["id"],"type":"object"}"#));
+    assert!(
+        String::from_utf8(canonical)
+            .unwrap()
+            .contains(r#""schema":{"required":["id"],"type":"object"}"#)
+    );
 }
 
 #[test]
 fn only_digests_have_a_canonical_form() {
-    assert!(matches!(parse(SMALL, "g").unwrap().canonical(), Err(CanonicalError::Unresolved { step, .. }) if step == "s"));
-    let named = String::from_utf8(resolved(SMALL).canonical().unwrap()).unwrap().replace("sha256:", "md5:");
-    assert!(matches!(Graph::from_canonical(named.as_bytes()), Err(CanonicalError::Unresolved { .. })));
+    assert!(
+        matches!(parse(SMALL, "g").unwrap().canonical(), Err(CanonicalError::Unresolved { step, .. }) if step == "s")
+    );
+    let named = String::from_utf8(resolved(SMALL).canonical().unwrap())
+        .unwrap()
+        .replace("sha256:", "md5:");
+    assert!(matches!(
+        Graph::from_canonical(named.as_bytes()),
+        Err(CanonicalError::Unresolved { .. })
+    ));
     for bad in [&b"weir: 1"[..], b"", b"\xff", b"{}", b"[]"] {
         assert!(Graph::from_canonical(bad).is_err());
     }
@@ -96,7 +119,10 @@ fn only_digests_have_a_canonical_form() {
 #[test]
 fn what_cannot_be_resolved_is_said_at_its_line() {
     let text = ORDERS.replace("uses: fraud@1", "uses: ./missing.wasm");
-    let problems = parse(&text, "orders.yaml").unwrap().resolve(&mut Store::default()).unwrap_err();
+    let problems = parse(&text, "orders.yaml")
+        .unwrap()
+        .resolve(&mut Store::default())
+        .unwrap_err();
     insta::assert_snapshot!(problems.to_string());
 }
 
@@ -112,7 +138,8 @@ fn value() -> impl Strategy<Value = serde_json::Value> {
     leaf.prop_recursive(4, 32, 5, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Into::into),
-            prop::collection::btree_map(any::<String>(), inner, 0..5).prop_map(|map| map.into_iter().collect()),
+            prop::collection::btree_map(any::<String>(), inner, 0..5)
+                .prop_map(|map| map.into_iter().collect()),
         ]
     })
 }

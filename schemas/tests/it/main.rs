@@ -1,4 +1,5 @@
 //! The graph file, its canonical form and the inspection of modules, from outside.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod canonical;
 mod files;

@@ -46,7 +46,9 @@ fn component(imports: &str, time: &str) -> Vec<u8> {
 }
 
 fn step(fields: &str) -> Step {
-    let text = format!("weir: 1\nname: a\ntriggers: {{t: {{manual: {{}}}}}}\nsteps: {{s: {{uses: x, from: [t], {fields}}}}}");
+    let text = format!(
+        "weir: 1\nname: a\ntriggers: {{t: {{manual: {{}}}}}}\nsteps: {{s: {{uses: x, from: [t], {fields}}}}}"
+    );
     parse(&text, "g").unwrap().steps.remove(0)
 }
 
@@ -68,7 +70,10 @@ fn what_is_asked_for_must_be_granted() {
     let clocks = r#"(import "wasi:clocks/monotonic-clock@0.2.6" (instance (export "now" (func (result u64)))))"#;
     let module = inspect(&component(&format!("{LOG}{http}{clocks}"), "u64")).unwrap();
     assert_eq!((module.log, module.http), (true, true));
-    assert_eq!(check_grants(&module, &step("log: true, http: {allow: [a.example]}")), Ok(()));
+    assert_eq!(
+        check_grants(&module, &step("log: true, http: {allow: [a.example]}")),
+        Ok(())
+    );
     assert_eq!(
         check_grants(&module, &step("")).unwrap_err(),
         [
@@ -80,9 +85,17 @@ fn what_is_asked_for_must_be_granted() {
 
 #[test]
 fn what_is_no_step() {
-    let check = |bytes: &[u8], expected: &str| assert_eq!(inspect(bytes).unwrap_err().to_string(), expected);
-    check(b"", "it is no WASM module at all: it does not begin with \"\\0asm\"");
-    check(b"#!/bin/sh\n", "it is no WASM module at all: it does not begin with \"\\0asm\"");
+    let check = |bytes: &[u8], expected: &str| {
+        assert_eq!(inspect(bytes).unwrap_err().to_string(), expected)
+    };
+    check(
+        b"",
+        "it is no WASM module at all: it does not begin with \"\\0asm\"",
+    );
+    check(
+        b"#!/bin/sh\n",
+        "it is no WASM module at all: it does not begin with \"\\0asm\"",
+    );
     check(
         &wat::parse_str("(module)").unwrap(),
         "it is a core module, not a component; build it for wasm32-wasip2, or make it one with \"wasm-tools component new\"",
@@ -92,7 +105,8 @@ fn what_is_no_step() {
         "it is a component of another world: it does not export \"handle\" of weir:step@0.9.0; it exports nothing",
     );
     check(
-        &wat::parse_str(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#).unwrap(),
+        &wat::parse_str(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#)
+            .unwrap(),
         "it is a component of another world: it does not export \"handle\" of weir:step@0.9.0; it exports \"wasi:cli/run@0.2.0\"",
     );
     check(
@@ -104,13 +118,28 @@ fn what_is_no_step() {
         "it is built against weir:step@0.8.0, this is weir:step@0.9.0; rebuild it with that version of the SDK",
     );
     check(
-        &component(r#"(import "weir:step/log@0.9.0" (instance (export "write" (func (param "level" u32) (param "message" string)))))"#, "u64"),
+        &component(
+            r#"(import "weir:step/log@0.9.0" (instance (export "write" (func (param "level" u32) (param "message" string)))))"#,
+            "u64",
+        ),
         "the parameter \"level\" of \"write\" of weir:step/log is not that of weir:step@0.9.0: it is \"u32\", it should be \"enum { debug, info, warn, error }\"; rebuild it against sdk/wit",
     );
-    for import in ["wasi:keyvalue/store@0.2.0", "wasi:io/streams@0.3.0", "acme:x/y@1.0.0", "weir:step/metrics@0.9.0"] {
-        let refused = inspect(&component(&format!(r#"(import "{import}" (instance))"#), "u64")).unwrap_err();
+    for import in [
+        "wasi:keyvalue/store@0.2.0",
+        "wasi:io/streams@0.3.0",
+        "acme:x/y@1.0.0",
+        "weir:step/metrics@0.9.0",
+    ] {
+        let refused = inspect(&component(
+            &format!(r#"(import "{import}" (instance))"#),
+            "u64",
+        ))
+        .unwrap_err();
         let name = import.strip_suffix("@0.9.0").unwrap_or(import);
-        assert!(matches!(&refused, ModuleProblem::UnknownImports(names) if names == &[format!("\"{name}\"")]), "{refused}");
+        assert!(
+            matches!(&refused, ModuleProblem::UnknownImports(names) if names == &[format!("\"{name}\"")]),
+            "{refused}"
+        );
     }
     let mut cut = component("", "u64");
     cut.truncate(cut.len() / 2);

@@ -7,7 +7,8 @@ use crate::files::ORDERS;
 
 const WRONG: &str = include_str!("wrong.yaml");
 const PIECES: [&str; 24] = [
-    "{", "}", "[", "]", ":", ",", "- ", "\n", "  ", "\t", "&a ", "*a", "<<: ", "!!str ", "'", "\"", "|", "? ", "null", "from", "uses", "\u{feff}", "ä", "\0",
+    "{", "}", "[", "]", ":", ",", "- ", "\n", "  ", "\t", "&a ", "*a", "<<: ", "!!str ", "'", "\"",
+    "|", "? ", "null", "from", "uses", "\u{feff}", "ä", "\0",
 ];
 
 fn never_panics(text: &str) {

@@ -12,7 +12,9 @@
 use std::collections::BTreeMap;
 
 use cel::Env;
-use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators};
+use cel::common::ast::{
+    ComprehensionExpr, EntryExpr, Expr as Ast, IdedExpr, LiteralValue, SourceInfo, operators,
+};
 
 use super::{EXPRESSION_BYTES_MAX, ExprError};
 
@@ -23,9 +25,32 @@ const PLUS_MAX: usize = 32;
 const NODE_VISITS_MAX: u64 = 8_000_000;
 
 const FIELDS: [&str; 5] = ["data", "key", "headers", "content_type", "edge"];
-const TYPES: [&str; 10] = ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type"];
-const FUNCTIONS: [&str; 12] =
-    ["size", "contains", "startsWith", "endsWith", "string", "bytes", "int", "uint", "double", "bool", "type", "dyn"];
+const TYPES: [&str; 10] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+];
+const FUNCTIONS: [&str; 12] = [
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "string",
+    "bytes",
+    "int",
+    "uint",
+    "double",
+    "bool",
+    "type",
+    "dyn",
+];
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 
 /// What of the event an expression reads.
@@ -57,24 +82,51 @@ impl Paths {
             (Paths::All, _) => {}
             (_, []) => *self = Paths::All,
             (Paths::Only(fields), [first, rest @ ..]) => {
-                fields.entry((*first).to_owned()).or_insert_with(|| Paths::Only(BTreeMap::new())).add(rest);
+                fields
+                    .entry((*first).to_owned())
+                    .or_insert_with(|| Paths::Only(BTreeMap::new()))
+                    .add(rest);
             }
         }
     }
 }
 
 pub(super) fn compile(env: &Env, text: &str) -> Result<(IdedExpr, Needs), ExprError> {
-    let whole = |message: String| ExprError::Invalid { message, offset: 0, len: text.len() };
+    let whole = |message: String| ExprError::Invalid {
+        message,
+        offset: 0,
+        len: text.len(),
+    };
     if text.len() > EXPRESSION_BYTES_MAX {
-        return Err(whole(format!("the expression has {} bytes; at most {EXPRESSION_BYTES_MAX} are allowed", text.len())));
+        return Err(whole(format!(
+            "the expression has {} bytes; at most {EXPRESSION_BYTES_MAX} are allowed",
+            text.len()
+        )));
     }
     if text.trim().is_empty() {
         return Err(whole("the expression is empty".to_owned()));
     }
     guard_nesting(text)?;
-    let (ast, source) = env.parser().max_recursion_depth(48).parse_with_source_info(text).map_err(|errors| syntax(text, &errors))?;
-    let mut check = Check { source: &source, text, needs: Needs::default(), nodes: 0, macros: 0, pluses: 0 };
-    check.walk(&ast, &Place { depth: 0, loops: &[] })?;
+    let (ast, source) = env
+        .parser()
+        .max_recursion_depth(48)
+        .parse_with_source_info(text)
+        .map_err(|errors| syntax(text, &errors))?;
+    let mut check = Check {
+        source: &source,
+        text,
+        needs: Needs::default(),
+        nodes: 0,
+        macros: 0,
+        pluses: 0,
+    };
+    check.walk(
+        &ast,
+        &Place {
+            depth: 0,
+            loops: &[],
+        },
+    )?;
     let mut needs = check.needs;
     needs.steps = NODE_VISITS_MAX / check.nodes.max(1);
     Ok((ast, needs))
@@ -102,12 +154,23 @@ fn guard_nesting(text: &str) -> Result<(), ExprError> {
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if matches!(c, '(' | '[' | '{' | '.' | '+' | '-' | '*' | '/' | '%' | '!' | '?' | '<' | '>' | '=') {
+        if matches!(
+            c,
+            '(' | '[' | '{' | '.' | '+' | '-' | '*' | '/' | '%' | '!' | '?' | '<' | '>' | '='
+        ) {
             chain += 1;
         }
         if depth > 32 || chain > 400 {
-            let what = if depth > 32 { "nests deeper than 32 brackets" } else { "has more than 400 operators" };
-            return Err(ExprError::Invalid { message: format!("the expression {what}"), offset, len: 1 });
+            let what = if depth > 32 {
+                "nests deeper than 32 brackets"
+            } else {
+                "has more than 400 operators"
+            };
+            return Err(ExprError::Invalid {
+                message: format!("the expression {what}"),
+                offset,
+                len: 1,
+            });
         }
     }
     Ok(())
@@ -115,15 +178,39 @@ fn guard_nesting(text: &str) -> Result<(), ExprError> {
 
 fn syntax(text: &str, errors: &cel::ParseErrors) -> ExprError {
     let Some(first) = errors.errors.first() else {
-        return ExprError::Invalid { message: "this is not an expression".to_owned(), offset: 0, len: text.len() };
+        return ExprError::Invalid {
+            message: "this is not an expression".to_owned(),
+            offset: 0,
+            len: text.len(),
+        };
     };
-    let (line, column) = (usize::try_from(first.pos.0).unwrap_or(1), usize::try_from(first.pos.1).unwrap_or(1));
-    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-    let in_line = text[start..].char_indices().nth(column.saturating_sub(1)).map_or(text.len() - start, |(at, _)| at);
-    let message = first.msg.trim_start_matches("Syntax error: ").trim().replace('\n', " ");
+    let (line, column) = (
+        usize::try_from(first.pos.0).unwrap_or(1),
+        usize::try_from(first.pos.1).unwrap_or(1),
+    );
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line.saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let in_line = text[start..]
+        .char_indices()
+        .nth(column.saturating_sub(1))
+        .map_or(text.len() - start, |(at, _)| at);
+    let message = first
+        .msg
+        .trim_start_matches("Syntax error: ")
+        .trim()
+        .replace('\n', " ");
     let message = message.split(" expecting {").next().unwrap_or_default();
     let message: String = message.chars().take(200).collect();
-    ExprError::Invalid { message: format!("not an expression: {message}; CEL is expected, such as event.data.total > 1000"), offset: start + in_line, len: 1 }
+    ExprError::Invalid {
+        message: format!(
+            "not an expression: {message}; CEL is expected, such as event.data.total > 1000"
+        ),
+        offset: start + in_line,
+        len: 1,
+    }
 }
 
 /// A loop that the walk is inside of.
@@ -153,22 +240,36 @@ impl<'s> Check<'s> {
     fn walk(&mut self, expr: &IdedExpr, place: &Place<'_, '_>) -> Checked {
         self.nodes += 1;
         if place.depth > DEPTH_MAX {
-            return self.refuse(expr, format!("the expression nests deeper than {DEPTH_MAX} levels"));
+            return self.refuse(
+                expr,
+                format!("the expression nests deeper than {DEPTH_MAX} levels"),
+            );
         }
-        let below = Place { depth: place.depth + 1, ..*place };
+        let below = Place {
+            depth: place.depth + 1,
+            ..*place
+        };
         match &expr.expr {
             Ast::Literal(_) => Ok(()),
             Ast::Ident(_) => self.path(expr, place, false),
             Ast::Select(select) => {
-                if select.test && matches!(&select.operand.expr, Ast::Ident(root) if root == "event") {
-                    return self.refuse(expr, format!("every event has it; write event.{} != null", select.field));
+                if select.test
+                    && matches!(&select.operand.expr, Ast::Ident(root) if root == "event")
+                {
+                    return self.refuse(
+                        expr,
+                        format!("every event has it; write event.{} != null", select.field),
+                    );
                 }
                 if path_of(expr).is_some() {
                     return self.path(expr, place, false);
                 }
                 self.walk(&select.operand, &below)
             }
-            Ast::List(list) => list.elements.iter().try_for_each(|element| self.walk(element, &below)),
+            Ast::List(list) => list
+                .elements
+                .iter()
+                .try_for_each(|element| self.walk(element, &below)),
             Ast::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
                 EntryExpr::MapEntry(entry) => {
                     self.walk(&entry.key, &below)?;
@@ -190,22 +291,37 @@ impl<'s> Check<'s> {
         }
     }
 
-    fn call(&mut self, expr: &IdedExpr, call: &cel::common::ast::CallExpr, place: &Place<'_, '_>) -> Checked {
-        let below = Place { depth: place.depth + 1, ..*place };
+    fn call(
+        &mut self,
+        expr: &IdedExpr,
+        call: &cel::common::ast::CallExpr,
+        place: &Place<'_, '_>,
+    ) -> Checked {
+        let below = Place {
+            depth: place.depth + 1,
+            ..*place
+        };
         let name = call.func_name.as_str();
         let operator = !name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !operator && !FUNCTIONS.contains(&name) {
             let known = FUNCTIONS.iter().chain(&MACROS).copied();
             let hint = match super::super::names::closest(name, known) {
                 Some(near) => format!("did you mean \"{near}\"?"),
-                None => format!("there are {} and {}", FUNCTIONS.join(", "), MACROS.join(", ")),
+                None => format!(
+                    "there are {} and {}",
+                    FUNCTIONS.join(", "),
+                    MACROS.join(", ")
+                ),
             };
             return self.refuse(expr, format!("unknown function \"{name}\"; {hint}"));
         }
         if name == operators::ADD {
             self.pluses += 1;
             if self.pluses > PLUS_MAX {
-                return self.refuse(expr, format!("the expression has more than {PLUS_MAX} \"+\""));
+                return self.refuse(
+                    expr,
+                    format!("the expression has more than {PLUS_MAX} \"+\""),
+                );
             }
         }
         let comparison = name == operators::EQUALS || name == operators::NOT_EQUALS;
@@ -220,20 +336,37 @@ impl<'s> Check<'s> {
         Ok(())
     }
 
-    fn comprehension(&mut self, expr: &IdedExpr, c: &ComprehensionExpr, place: &Place<'_, '_>) -> Checked {
+    fn comprehension(
+        &mut self,
+        expr: &IdedExpr,
+        c: &ComprehensionExpr,
+        place: &Place<'_, '_>,
+    ) -> Checked {
         self.macros += 1;
         if self.macros > MACROS_MAX {
-            return self.refuse(expr, format!("the expression has more than {MACROS_MAX} macros"));
+            return self.refuse(
+                expr,
+                format!("the expression has more than {MACROS_MAX} macros"),
+            );
         }
         if c.iter_var == "event" || c.iter_var2.is_some() {
-            return self.refuse(expr, "a macro has one variable, and it is not called \"event\"");
+            return self.refuse(
+                expr,
+                "a macro has one variable, and it is not called \"event\"",
+            );
         }
         let literal = self.range(&c.iter_range, place)?;
         self.walk(&c.iter_range, place)?;
-        let inner = Loop { variable: &c.iter_var, literal };
+        let inner = Loop {
+            variable: &c.iter_var,
+            literal,
+        };
         let mut loops = place.loops.to_vec();
         loops.push(&inner);
-        let body = Place { depth: place.depth, loops: &loops };
+        let body = Place {
+            depth: place.depth,
+            loops: &loops,
+        };
         self.walk(&c.accu_init, &body)?;
         self.walk(&c.loop_cond, &body)?;
         self.walk(&c.loop_step, &body)?;
@@ -259,13 +392,26 @@ impl<'s> Check<'s> {
 
     /// A name, or fields and elements of one.
     fn path(&mut self, expr: &IdedExpr, place: &Place<'_, '_>, compared: bool) -> Checked {
-        let Some(path) = path_of(expr) else { return Ok(()) };
+        let Some(path) = path_of(expr) else {
+            return Ok(());
+        };
         let over_event = place.loops.iter().any(|outer| !outer.literal);
         let innermost = place.loops.last().map(|inner| inner.variable);
-        if let Some(outer) = place.loops.iter().rev().find(|outer| outer.variable == path.root) {
+        if let Some(outer) = place
+            .loops
+            .iter()
+            .rev()
+            .find(|outer| outer.variable == path.root)
+        {
             let far = innermost != Some(path.root) && !outer.literal;
             return if far && !compared {
-                self.refuse(expr, format!("inside an inner macro, \"{}\" may only be compared with == or !=", path.root))
+                self.refuse(
+                    expr,
+                    format!(
+                        "inside an inner macro, \"{}\" may only be compared with == or !=",
+                        path.root
+                    ),
+                )
             } else {
                 Ok(())
             };
@@ -274,22 +420,43 @@ impl<'s> Check<'s> {
             return Ok(());
         }
         if path.root != "event" {
-            return self.refuse(expr, format!("unknown name \"{}\"; there is only \"event\", such as event.data", path.root));
+            return self.refuse(
+                expr,
+                format!(
+                    "unknown name \"{}\"; there is only \"event\", such as event.data",
+                    path.root
+                ),
+            );
         }
         let Some(field) = path.fields.first() else {
-            return self.refuse(expr, format!("name a field of the event: event.{}", FIELDS.join(", event.")));
+            return self.refuse(
+                expr,
+                format!(
+                    "name a field of the event: event.{}",
+                    FIELDS.join(", event.")
+                ),
+            );
         };
         if !FIELDS.contains(field) {
-            let near = super::super::names::closest(field, FIELDS).map(|near| format!("; did you mean \"event.{near}\"?"));
-            let hint = near.unwrap_or_else(|| format!("; there are event.{}", FIELDS.join(", event.")));
+            let near = super::super::names::closest(field, FIELDS)
+                .map(|near| format!("; did you mean \"event.{near}\"?"));
+            let hint =
+                near.unwrap_or_else(|| format!("; there are event.{}", FIELDS.join(", event.")));
             return self.refuse(expr, format!("an event has no \"{field}\"{hint}"));
         }
         if over_event && !compared {
-            return self.refuse(expr, "inside a macro over the event, \"event\" may only be compared with == or !=");
+            return self.refuse(
+                expr,
+                "inside a macro over the event, \"event\" may only be compared with == or !=",
+            );
         }
         match *field {
             "headers" => self.needs.headers = true,
-            "data" => self.needs.data.get_or_insert_with(|| Paths::Only(BTreeMap::new())).add(&path.fields[1..]),
+            "data" => self
+                .needs
+                .data
+                .get_or_insert_with(|| Paths::Only(BTreeMap::new()))
+                .add(&path.fields[1..]),
             _ => {}
         }
         Ok(())
@@ -316,12 +483,22 @@ impl<'s> Check<'s> {
 
     fn refusal(&self, at: &IdedExpr, message: impl Into<String>) -> ExprError {
         let (start, stop) = self.source.offset_for(at.id).unwrap_or((0, 0));
-        let byte = |chars: u32| self.text.char_indices().nth(chars as usize).map_or(self.text.len(), |(at, _)| at);
+        let byte = |chars: u32| {
+            self.text
+                .char_indices()
+                .nth(chars as usize)
+                .map_or(self.text.len(), |(at, _)| at)
+        };
         let (mut offset, end) = (byte(start), byte(stop.saturating_add(1)));
         // A path is known by its last dot; shown from its beginning.
         if let Some(path) = path_of(at) {
-            let before = self.text[..offset].rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
-            offset = if path.indexed { offset } else { before.map_or(0, |at| at + 1) };
+            let before = self.text[..offset]
+                .rfind(|c: char| !(c.is_ascii_alphanumeric() || "_.".contains(c)));
+            offset = if path.indexed {
+                offset
+            } else {
+                before.map_or(0, |at| at + 1)
+            };
         }
         // A call is known by its bracket; shown from its name.
         if let Ast::Call(call) = &at.expr
@@ -329,7 +506,11 @@ impl<'s> Check<'s> {
         {
             offset -= call.func_name.len();
         }
-        ExprError::Invalid { message: message.into(), offset, len: end.saturating_sub(offset).max(1) }
+        ExprError::Invalid {
+            message: message.into(),
+            offset,
+            len: end.saturating_sub(offset).max(1),
+        }
     }
 }
 
@@ -343,7 +524,11 @@ struct Path<'e> {
 
 fn path_of(expr: &IdedExpr) -> Option<Path<'_>> {
     match &expr.expr {
-        Ast::Ident(name) => Some(Path { root: name, fields: Vec::new(), indexed: false }),
+        Ast::Ident(name) => Some(Path {
+            root: name,
+            fields: Vec::new(),
+            indexed: false,
+        }),
         Ast::Select(select) => {
             let mut path = path_of(&select.operand)?;
             if !path.indexed {
@@ -364,17 +549,31 @@ fn is_literal(expr: &IdedExpr) -> bool {
     match &expr.expr {
         Ast::Literal(_) => true,
         // -1
-        Ast::Call(call) => call.func_name == operators::NEGATE && call.args.iter().all(|arg| matches!(arg.expr, Ast::Literal(_))),
+        Ast::Call(call) => {
+            call.func_name == operators::NEGATE
+                && call
+                    .args
+                    .iter()
+                    .all(|arg| matches!(arg.expr, Ast::Literal(_)))
+        }
         _ => false,
     }
 }
 
 /// The expansion of `filter`: `cond ? @result + [x] : @result`, whose elements are those of its range.
 fn is_filter(c: &ComprehensionExpr) -> bool {
-    let Ast::Call(step) = &c.loop_step.expr else { return false };
-    let [_, kept, _] = &step.args[..] else { return false };
-    let Ast::Call(kept) = &kept.expr else { return false };
-    let Some(Ast::List(list)) = kept.args.last().map(|arg| &arg.expr) else { return false };
+    let Ast::Call(step) = &c.loop_step.expr else {
+        return false;
+    };
+    let [_, kept, _] = &step.args[..] else {
+        return false;
+    };
+    let Ast::Call(kept) = &kept.expr else {
+        return false;
+    };
+    let Some(Ast::List(list)) = kept.args.last().map(|arg| &arg.expr) else {
+        return false;
+    };
     step.func_name == operators::CONDITIONAL
         && !matches!(c.accu_init.expr, Ast::Literal(LiteralValue::Int(_)))
         && matches!(&list.elements[..], [IdedExpr { expr: Ast::Ident(name), .. }] if *name == c.iter_var)

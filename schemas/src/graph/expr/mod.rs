@@ -40,7 +40,11 @@ struct Compiled {
 pub enum ExprError {
     /// It can never be evaluated; found when the graph is parsed. `offset` and `len` in bytes of the expression's text.
     #[error("{message}")]
-    Invalid { message: String, offset: usize, len: usize },
+    Invalid {
+        message: String,
+        offset: usize,
+        len: usize,
+    },
     /// It failed on this event: the event is rejected.
     #[error("{0}")]
     Failed(String),
@@ -66,12 +70,17 @@ impl<'a> Scope<'a> {
 }
 
 /// The standard functions and macros, without optional values: one constant for all expressions.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
+static ENV: LazyLock<Arc<Env>> =
+    LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
 
 impl Expr {
     pub fn parse(text: &str) -> Result<Self, ExprError> {
         let (ast, needs) = check::compile(&ENV, text)?;
-        Ok(Self(Arc::new(Compiled { text: text.to_owned(), ast, needs })))
+        Ok(Self(Arc::new(Compiled {
+            text: text.to_owned(),
+            ast,
+            needs,
+        })))
     }
 
     pub fn text(&self) -> &str {
@@ -82,7 +91,10 @@ impl Expr {
     pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, ExprError> {
         self.eval(scope, |value| match value.downcast_ref::<CelBool>() {
             Some(value) => Ok(*value.inner()),
-            None => Err(ExprError::Type { expected: "true or false", got: value.get_type().name().to_owned() }),
+            None => Err(ExprError::Type {
+                expected: "true or false",
+                got: value.get_type().name().to_owned(),
+            }),
         })
     }
 
@@ -107,13 +119,20 @@ impl Expr {
                 return Ok(None);
             } else {
                 let got = value.get_type().name().to_owned();
-                return Err(ExprError::Type { expected: "a string, bytes, a number, true, false or null", got });
+                return Err(ExprError::Type {
+                    expected: "a string, bytes, a number, true, false or null",
+                    got,
+                });
             };
             Ok(Some(Bytes::from(text)))
         })
     }
 
-    fn eval<T>(&self, scope: &Scope<'_>, read: impl FnOnce(&dyn Val) -> Result<T, ExprError>) -> Result<T, ExprError> {
+    fn eval<T>(
+        &self,
+        scope: &Scope<'_>,
+        read: impl FnOnce(&dyn Val) -> Result<T, ExprError>,
+    ) -> Result<T, ExprError> {
         let needs = &self.0.needs;
         let fuel = Arc::new(Fuel::new(needs.steps));
         let variables = Variables::of(scope.event, scope.edge, needs, &fuel)?;
@@ -143,12 +162,20 @@ fn explain(error: &ExecutionError) -> String {
         E::Overflow(operator, ..) => format!("the result of \"{operator}\" is out of range"),
         E::IndexOutOfBounds(_) => "the index is out of bounds".to_owned(),
         E::UnsupportedBinaryOperator(operator, left, right) => {
-            format!("\"{operator}\" does not take {} and {}", left.type_of(), right.type_of())
+            format!(
+                "\"{operator}\" does not take {} and {}",
+                left.type_of(),
+                right.type_of()
+            )
         }
         E::UnsupportedIndex(..) => "the index is not of a type that fits".to_owned(),
-        E::ValuesNotComparable(left, right) => format!("cannot compare {} with {}", left.type_of(), right.type_of()),
+        E::ValuesNotComparable(left, right) => {
+            format!("cannot compare {} with {}", left.type_of(), right.type_of())
+        }
         E::UnsupportedKeyType(key) => format!("{} cannot be a key", key.type_of()),
-        E::InvalidArgumentCount { expected, actual } => format!("expected {expected} arguments, got {actual}"),
+        E::InvalidArgumentCount { expected, actual } => {
+            format!("expected {expected} arguments, got {actual}")
+        }
         E::FunctionError { function, .. } => format!("\"{function}\" failed on its argument"),
         _ => "the expression cannot be evaluated on this event".to_owned(),
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cel::ExecutionError;
 use cel::common::traits::{Container, Indexer, Iterable, Iterator as CelIterator, Sizer};
-use cel::common::types::{self, CelBool, CelBytes, CelDouble, CelInt, CelNull, CelString, CelUInt, Type};
+use cel::common::types::{
+    self, CelBool, CelBytes, CelDouble, CelInt, CelNull, CelString, CelUInt, Type,
+};
 use cel::common::value::{CowVal, StaticVal, Val};
 use cel::context::VariableResolver;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -48,13 +50,24 @@ pub(super) struct Variables<'a> {
 }
 
 impl<'a> Variables<'a> {
-    pub(super) fn of(event: &'a Event, edge: &'a str, needs: &Needs, fuel: &Arc<Fuel>) -> Result<Self, ExprError> {
+    pub(super) fn of(
+        event: &'a Event,
+        edge: &'a str,
+        needs: &Needs,
+        fuel: &Arc<Fuel>,
+    ) -> Result<Self, ExprError> {
         let headers = needs.headers.then(|| headers(event, fuel));
         let data = match &needs.data {
             Some(paths) => Some(data(event, paths, fuel)?),
             None => None,
         };
-        Ok(Self { edge, content_type: &event.content_type, key: event.key.as_deref(), headers, data })
+        Ok(Self {
+            edge,
+            content_type: &event.content_type,
+            key: event.key.as_deref(),
+            headers,
+            data,
+        })
     }
 }
 
@@ -78,7 +91,11 @@ impl VariableResolver for Variables<'_> {
 }
 
 fn headers(event: &Event, fuel: &Arc<Fuel>) -> Box<dyn Val> {
-    let map = event.headers.iter().map(|(name, value)| (CelString::from(name.clone()), text_or_bytes(value))).collect();
+    let map = event
+        .headers
+        .iter()
+        .map(|(name, value)| (CelString::from(name.clone()), text_or_bytes(value)))
+        .collect();
     Json::boxed(Node::Map(map), fuel)
 }
 
@@ -87,7 +104,9 @@ fn data(event: &Event, paths: &Paths, fuel: &Arc<Fuel>) -> Result<Box<dyn Val>, 
         return Ok(text_or_bytes(&event.data));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(&event.data);
-    let value = Seed { paths, fuel }.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let value = Seed { paths, fuel }
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value));
     value.map_err(|error| ExprError::Failed(format!("the event's data is not JSON: {error}")))
 }
 
@@ -100,7 +119,12 @@ fn text_or_bytes(bytes: &[u8]) -> Box<dyn Val> {
 
 /// `application/json`, `text/json` or anything that ends in `+json`; parameters do not matter.
 pub(super) fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
@@ -118,30 +142,44 @@ enum Node {
 
 impl Json {
     fn boxed(node: Node, fuel: &Arc<Fuel>) -> Box<dyn Val> {
-        Box::new(Self { node: Arc::new(node), fuel: Arc::clone(fuel) })
+        Box::new(Self {
+            node: Arc::new(node),
+            fuel: Arc::clone(fuel),
+        })
     }
 
     fn find(&self, index: &dyn Val) -> Result<&(dyn Val + 'static), ExecutionError> {
-        let mismatch = || ExecutionError::UnexpectedType { got: index.get_type().name().to_owned(), want: "an index".to_owned() };
+        let mismatch = || ExecutionError::UnexpectedType {
+            got: index.get_type().name().to_owned(),
+            want: "an index".to_owned(),
+        };
         match &*self.node {
             Node::Map(map) => {
                 let name = index.downcast_ref::<CelString<'_>>().ok_or_else(mismatch)?;
                 entry(map, name).ok_or_else(|| ExecutionError::no_such_key(name.inner()))
             }
             Node::List(list) => {
-                let at = match (index.downcast_ref::<CelInt>(), index.downcast_ref::<CelUInt>()) {
+                let at = match (
+                    index.downcast_ref::<CelInt>(),
+                    index.downcast_ref::<CelUInt>(),
+                ) {
                     (Some(at), _) => usize::try_from(*at.inner()).ok(),
                     (_, Some(at)) => usize::try_from(*at.inner()).ok(),
                     _ => return Err(mismatch()),
                 };
                 let found = at.and_then(|at| list.get(at));
-                found.map(|value| &**value).ok_or(ExecutionError::IndexOutOfBounds(cel::Value::Null))
+                found
+                    .map(|value| &**value)
+                    .ok_or(ExecutionError::IndexOutOfBounds(cel::Value::Null))
             }
         }
     }
 }
 
-fn entry<'b>(map: &'b BTreeMap<CelString<'static>, Box<dyn Val>>, name: &CelString<'_>) -> Option<&'b (dyn Val + 'static)> {
+fn entry<'b>(
+    map: &'b BTreeMap<CelString<'static>, Box<dyn Val>>,
+    name: &CelString<'_>,
+) -> Option<&'b (dyn Val + 'static)> {
     let name = CelString::from(name.inner().to_owned());
     map.get(&name).map(|value| &**value)
 }
@@ -192,27 +230,39 @@ impl Val for Json {
         if let Some(other) = other.downcast_ref::<Json>() {
             return match (&*self.node, &*other.node) {
                 (Node::List(a), Node::List(b)) => {
-                    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.fuel.take(1) && a.equals(&**b))
+                    a.len() == b.len()
+                        && a.iter()
+                            .zip(b)
+                            .all(|(a, b)| self.fuel.take(1) && a.equals(&**b))
                 }
                 (Node::Map(a), Node::Map(b)) => {
                     a.len() == b.len()
-                        && a.iter().zip(b).all(|((ka, a), (kb, b))| self.fuel.take(1) && ka == kb && a.equals(&**b))
+                        && a.iter().zip(b).all(|((ka, a), (kb, b))| {
+                            self.fuel.take(1) && ka == kb && a.equals(&**b)
+                        })
                 }
                 _ => false,
             };
         }
         // A list or map written in the expression.
         match &*self.node {
-            Node::List(list) => other.downcast_ref::<types::CelList<'_>>().is_some_and(|other| {
-                list.len() == other.inner().len() && list.iter().zip(other.inner()).all(|(a, b)| a.equals(&**b))
-            }),
-            Node::Map(map) => other.downcast_ref::<types::CelMap<'_>>().is_some_and(|other| {
-                map.len() == other.inner().len()
-                    && other.inner().iter().all(|(key, b)| match key {
-                        types::CelMapKey::String(key) => entry(map, key).is_some_and(|a| a.equals(&**b)),
-                        _ => false,
-                    })
-            }),
+            Node::List(list) => other
+                .downcast_ref::<types::CelList<'_>>()
+                .is_some_and(|other| {
+                    list.len() == other.inner().len()
+                        && list.iter().zip(other.inner()).all(|(a, b)| a.equals(&**b))
+                }),
+            Node::Map(map) => other
+                .downcast_ref::<types::CelMap<'_>>()
+                .is_some_and(|other| {
+                    map.len() == other.inner().len()
+                        && other.inner().iter().all(|(key, b)| match key {
+                            types::CelMapKey::String(key) => {
+                                entry(map, key).is_some_and(|a| a.equals(&**b))
+                            }
+                            _ => false,
+                        })
+                }),
         }
     }
 
@@ -247,8 +297,12 @@ impl Indexer for Json {
 impl Container for Json {
     fn contains(&self, value: &dyn Val) -> Result<bool, ExecutionError> {
         match &*self.node {
-            Node::List(list) => Ok(list.iter().any(|element| self.fuel.take(1) && element.equals(value))),
-            Node::Map(map) => Ok(value.downcast_ref::<CelString<'_>>().is_some_and(|name| entry(map, name).is_some())),
+            Node::List(list) => Ok(list
+                .iter()
+                .any(|element| self.fuel.take(1) && element.equals(value))),
+            Node::Map(map) => Ok(value
+                .downcast_ref::<CelString<'_>>()
+                .is_some_and(|name| entry(map, name).is_some())),
         }
     }
 }
@@ -269,8 +323,14 @@ impl Iterable for Json {
         Self: 'v,
     {
         match &*self.node {
-            Node::List(list) => Box::new(Steps { values: list.iter().map(|value| &**value), fuel: &self.fuel }),
-            Node::Map(map) => Box::new(Steps { values: map.keys().map(|key| key as &(dyn Val + 'static)), fuel: &self.fuel }),
+            Node::List(list) => Box::new(Steps {
+                values: list.iter().map(|value| &**value),
+                fuel: &self.fuel,
+            }),
+            Node::Map(map) => Box::new(Steps {
+                values: map.keys().map(|key| key as &(dyn Val + 'static)),
+                fuel: &self.fuel,
+            }),
         }
     }
 }
@@ -340,7 +400,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut list = Vec::new();
         // Which elements are needed is not followed: all of each is kept.
-        while let Some(value) = seq.next_element_seed(Seed { paths: &Paths::All, ..self })? {
+        while let Some(value) = seq.next_element_seed(Seed {
+            paths: &Paths::All,
+            ..self
+        })? {
             list.push(value);
         }
         Ok(Json::boxed(Node::List(list), self.fuel))
