@@ -64,6 +64,8 @@ impl Roles {
             .enable_all()
             .build()
             .context("cannot start the threads")?;
+        // Some parts take the runtime from where they are started.
+        let entered = runtime.enter();
         let metrics = metrics();
         let (embedded, store, folder) = match &config.place {
             Place::Folder(folder) => {
@@ -155,6 +157,7 @@ impl Roles {
                 .await
         });
         let retention = runtime.spawn(retain(embedded));
+        drop(entered);
         Ok(Self {
             runtime,
             url,

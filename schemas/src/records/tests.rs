@@ -140,7 +140,7 @@ fn bad_bytes_have_a_reason() {
     check(&[0, 0, 0, 0, 9, 1], "schema id 0x00000009 is not one of Weir's for a Trigger");
     check(&hop().encode(), "schema id 0x80000201 is not one of Weir's for a Trigger");
     check(&good[..20], "the record ends in the middle of a field, at byte 20");
-    check(&[&good[..], &[0]].concat(), "bytes after the record's end, at byte 113");
+    check(&[&good[..], &[0]].concat(), "bytes after the record's end, at byte 102");
 }
 
 #[test]

@@ -1,0 +1,41 @@
+# The two commands: `make run` and `make test`. The longer ones: `make bench` and `make prove`, each with ONLY=name,name.
+.DEFAULT_GOAL := help
+.PHONY: help run test bench prove lint deny prerequisites
+
+# Cargo's own progress is the progress bar.
+CARGO ?= cargo
+ONLY ?=
+
+help:
+	@echo "make run     build weir, start it with the example, send it real webhooks, keep serving"
+	@echo "make test    everything that CI checks"
+	@echo "make bench   measure, and write target/bench.json   (ONLY=name,name for a part)"
+	@echo "make prove   inject faults and count, and write target/prove.json   (ONLY=T1,T6 for a part)"
+
+prerequisites:
+	@sh xtask/prerequisites.sh
+
+run: prerequisites
+	$(CARGO) build --release -p cli -p xtask
+	@target/release/xtask run
+
+test: prerequisites
+	@sh xtask/prerequisites.sh test
+	$(CARGO) build --release --workspace --all-targets
+	$(MAKE) lint
+	$(CARGO) test --release --workspace
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	$(CARGO) run --release -q -p xtask -- tidy
+	@sh xtask/deny.sh
+
+bench: prerequisites
+	$(CARGO) build --release -p cli -p benches
+	$(CARGO) run --release -q -p benches -- $(ONLY)
+
+prove: prerequisites
+	@sh xtask/prerequisites.sh test
+	$(CARGO) build --release --workspace --all-targets
+	$(CARGO) run --release -q -p xtask -- prove $(ONLY)
