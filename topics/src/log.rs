@@ -104,7 +104,7 @@ pub trait Consumer: Send {
 
 /// A consumer with a transactional producer: the only way to write records together with consumed offsets.
 pub trait Lane: Consumer {
-    /// Adds records to the open transaction; opens one if none is.
+    /// Adds records to the open transaction; opens one if none is. After an error some of them may be in it: call `abort`.
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()>;
     /// Commits what was sent together with the offsets. On any error nothing is known to be committed: call `abort`.
     fn commit(&mut self, positions: Vec<Position>) -> Result<()>;
@@ -115,7 +115,8 @@ pub trait Lane: Consumer {
 
 /// The owner of one shard of a re-readable source (transactional id `weir-source-<shard>`).
 pub trait Source: Send {
-    /// Commits the records together with the shard's new position.
+    /// Commits the records together with the shard's new position. After an error nothing of it is visible and the
+    /// call may be made again; only after `Uncertain` and `Fenced` the source has to be opened anew: its position tells.
     fn commit(&mut self, records: Vec<Outgoing>, position: Bytes) -> Result<()>;
 }
 
@@ -123,7 +124,8 @@ pub type Appended<'a> = Pin<Box<dyn Future<Output = Result<Vec<i64>>> + Send + '
 
 /// Durable writes outside a transaction (acks=all).
 pub trait Append: Send + Sync {
-    /// Resolves to the records' offsets, in order, once all of them are durable.
+    /// Resolves to the records' offsets, in order, once all of them are durable. An error does not say that none of them
+    /// was written: whoever sends again needs an id by which the reader knows the second one.
     fn append(&self, records: Vec<Outgoing>) -> Appended<'_>;
 }
 

@@ -28,8 +28,8 @@ const CHECKPOINT_PAGES: u32 = 4_096;
 const IDLE_READERS_MAX: usize = 2;
 /// Batches looked at in one go, by readers and by retention.
 const ROWS_MAX: i64 = 256;
-/// Rows per insert statement, largest first: few statements, and few different ones.
-const INSERT_ROWS: [usize; 3] = [16, 4, 1];
+/// Rows of one insert statement at most: crossing to sqlx's thread costs more than a row.
+const INSERT_ROWS_MAX: usize = 16;
 
 /// Deletion has to find what is old without reading the batches: the index has all it needs.
 const SCHEMA: &str = "
@@ -234,22 +234,16 @@ fn failed(path: &Path, error: &sqlx::Error) -> LogError {
 pub(super) struct FileWriter {
     path: PathBuf,
     session: Session,
-    /// The statements that insert `INSERT_ROWS` batches.
-    inserts: [&'static str; 3],
 }
 
-/// Statement texts are made once per process and program: three, and short.
-fn insert_statements() -> [&'static str; 3] {
-    static TEXTS: std::sync::OnceLock<[String; 3]> = std::sync::OnceLock::new();
-    let texts = TEXTS.get_or_init(|| {
-        INSERT_ROWS.map(|rows| {
-            let values = vec!["(?,?,?,?,?,?)"; rows].join(",");
-            format!(
-                "insert into batches (log, base, span, timestamp_max, size, data) values {values}"
-            )
-        })
-    });
-    [&texts[0], &texts[1], &texts[2]]
+/// The statement that inserts so many batches; each is made once.
+fn insert_statement(rows: usize) -> &'static str {
+    static TEXTS: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+    let text = |rows| {
+        let values = vec!["(?,?,?,?,?,?)"; rows].join(",");
+        format!("insert into batches (log, base, span, timestamp_max, size, data) values {values}")
+    };
+    &TEXTS.get_or_init(|| (0..=INSERT_ROWS_MAX).map(text).collect())[rows]
 }
 
 impl FileWriter {
@@ -269,7 +263,6 @@ impl FileWriter {
         let mut writer = Self {
             path: path.to_owned(),
             session,
-            inserts: insert_statements(),
         };
         let Session {
             runtime,
@@ -288,9 +281,24 @@ impl FileWriter {
 
     /// Writes a plan in one transaction, or nothing of it.
     pub(super) fn write(&mut self, plan: &Plan) -> Result<()> {
-        let inserts = self.inserts;
+        let batches: Vec<_> = plan
+            .batches
+            .iter()
+            .map(|(log, batch)| (*log, batch))
+            .collect();
+        if plan.offsets.is_empty() && plan.positions.is_empty() && batches.len() <= INSERT_ROWS_MAX
+        {
+            // one statement is a transaction of its own: a third of the crossings to sqlx's thread
+            let Session {
+                runtime,
+                connection,
+            } = &mut self.session;
+            return runtime
+                .block_on(insert_batches(connection, batches))
+                .map_err(|e| failed(&self.path, &e));
+        }
         self.transaction(async |connection| {
-            insert_batches(connection, inserts, plan.batches.iter().map(|(log, batch)| (*log, batch)).collect()).await?;
+            insert_batches(connection, batches).await?;
             if !plan.offsets.is_empty() {
                 let rows: Vec<_> = plan.offsets.iter().map(|((group, log), (next, metadata))| (&**group, log, next, metadata)).collect();
                 let rows = serde_json::to_string(&rows).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
@@ -417,18 +425,12 @@ impl FileWriter {
                     ),
                 }
             })?;
-        let inserts = self.inserts;
         self.transaction(async |connection| {
             sqlx::query("delete from batches where log = ?")
                 .bind(id)
                 .execute(&mut *connection)
                 .await?;
-            insert_batches(
-                connection,
-                inserts,
-                kept.iter().map(|batch| (id, batch)).collect(),
-            )
-            .await
+            insert_batches(connection, kept.iter().map(|batch| (id, batch)).collect()).await
         })?;
         state.lock().compacted(id, kept);
         Ok(())
@@ -470,25 +472,19 @@ impl FileWriter {
 
 async fn insert_batches(
     connection: &mut SqliteConnection,
-    texts: [&'static str; 3],
     batches: Vec<(LogId, &Batch)>,
 ) -> Result<(), sqlx::Error> {
-    let mut rest = &batches[..];
-    for (rows, text) in INSERT_ROWS.into_iter().zip(texts) {
-        while rest.len() >= rows {
-            let (now, later) = rest.split_at(rows);
-            let mut insert = sqlx::query(text);
-            for (log, batch) in now {
-                insert = insert
-                    .bind(*log)
-                    .bind(batch.base)
-                    .bind(batch.span)
-                    .bind(batch.timestamp_max);
-                insert = insert.bind(batch.bytes.len() as i64).bind(&batch.bytes[..]);
-            }
-            insert.execute(&mut *connection).await?;
-            rest = later;
+    for rows in batches.chunks(INSERT_ROWS_MAX) {
+        let mut insert = sqlx::query(insert_statement(rows.len()));
+        for (log, batch) in rows {
+            insert = insert
+                .bind(*log)
+                .bind(batch.base)
+                .bind(batch.span)
+                .bind(batch.timestamp_max);
+            insert = insert.bind(batch.bytes.len() as i64).bind(&batch.bytes[..]);
         }
+        insert.execute(&mut *connection).await?;
     }
     Ok(())
 }
