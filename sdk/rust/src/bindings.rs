@@ -1,6 +1,6 @@
 //! What `wit-bindgen` makes of `weir:step`. The import of `weir:step/log` costs nothing where it is not called: the
 //! linker drops it, and the component then does not ask for it.
-#![allow(missing_docs, unreachable_pub)]
+#![allow(missing_docs, unreachable_pub, clippy::all)]
 
 wit_bindgen::generate!({
     inline: "
