@@ -52,8 +52,16 @@ impl Ready {
         });
         let trigger_id = id.unwrap_or_else(|| fresh_id(time_us));
         let time_ms = time_us / 1_000;
-        let execution = ExecutionId::derive(time_ms, &target.tenant, &target.graph, &target.trigger, &trigger_id);
-        let record_key = key.clone().unwrap_or_else(|| Bytes::from(execution.to_string()));
+        let execution = ExecutionId::derive(
+            time_ms,
+            &target.tenant,
+            &target.graph,
+            &target.trigger,
+            &trigger_id,
+        );
+        let record_key = key
+            .clone()
+            .unwrap_or_else(|| Bytes::from(execution.to_string()));
         let trigger = Trigger {
             tenant: target.tenant.clone(),
             graph: target.graph.clone(),
@@ -71,34 +79,79 @@ impl Ready {
         if record_key.len() + value.len() > RECORD_BYTES_MAX {
             return Err(Problem::too_large(RECORD_BYTES_MAX as u64));
         }
-        let record = Record { key: Some(record_key), value: Some(value), headers: Vec::new(), timestamp_ms: time_ms as i64 };
-        let outgoing = Outgoing { topic: catalog::TRIGGERS.into(), partition: None, record };
-        Ok(Self { execution, entry, outgoing })
+        let record = Record {
+            key: Some(record_key),
+            value: Some(value),
+            headers: Vec::new(),
+            timestamp_ms: time_ms as i64,
+        };
+        let outgoing = Outgoing {
+            topic: catalog::TRIGGERS.into(),
+            partition: None,
+            record,
+        };
+        Ok(Self {
+            execution,
+            entry,
+            outgoing,
+        })
     }
 }
 
 impl Ingest {
     /// Makes one trigger durable.
     pub(crate) async fn accept(&self, ready: Ready) -> Result<Accepted, Problem> {
-        let Ready { execution, entry, outgoing } = ready;
+        let Ready {
+            execution,
+            entry,
+            outgoing,
+        } = ready;
         let Some((key, body_sha256)) = entry else {
             self.parts.appender.append(vec![outgoing]).await?;
-            return Ok(Accepted { execution, duplicate: false });
+            return Ok(Accepted {
+                execution,
+                duplicate: false,
+            });
         };
-        let Record { key: record_key, value, timestamp_ms, .. } = outgoing.record;
+        let Record {
+            key: record_key,
+            value,
+            timestamp_ms,
+            ..
+        } = outgoing.record;
         let record = value.unwrap_or_default();
-        let entry = Entry { shard: SHARD, key, body_sha256, execution, at_ms: timestamp_ms, record_key, record };
+        let entry = Entry {
+            shard: SHARD,
+            key,
+            body_sha256,
+            execution,
+            at_ms: timestamp_ms,
+            record_key,
+            record,
+        };
         match self.parts.store.inbox().put(entry).await? {
-            Put::New => Ok(Accepted { execution, duplicate: false }),
-            Put::Duplicate { execution } => Ok(Accepted { execution, duplicate: true }),
+            Put::New => Ok(Accepted {
+                execution,
+                duplicate: false,
+            }),
+            Put::Duplicate { execution } => Ok(Accepted {
+                execution,
+                duplicate: true,
+            }),
             Put::Conflict => Err(Problem::conflict()),
         }
     }
 
     /// Makes triggers without an id durable, together.
     pub(crate) async fn append(&self, ready: Vec<Ready>) -> Result<(), Problem> {
-        debug_assert!(ready.iter().all(|ready| ready.entry.is_none()), "a trigger with an id goes through the inbox");
-        self.parts.appender.append(ready.into_iter().map(|ready| ready.outgoing).collect()).await?;
+        debug_assert!(
+            ready.iter().all(|ready| ready.entry.is_none()),
+            "a trigger with an id goes through the inbox"
+        );
+        self.parts
+            .appender
+            .append(ready.into_iter().map(|ready| ready.outgoing).collect())
+            .await?;
         Ok(())
     }
 }
@@ -106,11 +159,19 @@ impl Ingest {
 impl IntoResponse for Accepted {
     fn into_response(self) -> Response {
         let id = self.execution.to_string();
-        let duplicate = if self.duplicate { ",\"duplicate\":true" } else { "" };
+        let duplicate = if self.duplicate {
+            ",\"duplicate\":true"
+        } else {
+            ""
+        };
         let body = format!("{{\"execution\":\"{id}\"{duplicate}}}");
         let mut response = (StatusCode::ACCEPTED, body).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let location = HeaderValue::from_str(&format!("/api/v1/executions/{id}")).expect("an id is ASCII");
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let location =
+            HeaderValue::from_str(&format!("/api/v1/executions/{id}")).expect("an id is ASCII");
         response.headers_mut().insert(header::LOCATION, location);
         response
     }
@@ -118,16 +179,22 @@ impl IntoResponse for Accepted {
 
 /// What `key:` says; the message never tells a value of the event.
 fn key(target: &Target, event: &Event) -> Result<Option<Bytes>, Problem> {
-    let Some(expr) = &target.key else { return Ok(None) };
-    expr.eval_key(&Scope::new(event, &target.trigger)).map_err(|error| {
-        tracing::debug!(graph = target.graph, trigger = target.trigger, %error, "no key");
-        let reason = match error {
-            ExprError::Type { expected, .. } => format!("does not give {expected}"),
-            ExprError::TooMuch { .. } => "needs too much work".to_owned(),
-            ExprError::Invalid { .. } | ExprError::Failed(_) => "fails".to_owned(),
-        };
-        Problem::invalid(format!("the trigger's key `{}` {reason} on this event", expr.text()), Vec::new())
-    })
+    let Some(expr) = &target.key else {
+        return Ok(None);
+    };
+    expr.eval_key(&Scope::new(event, &target.trigger))
+        .map_err(|error| {
+            tracing::debug!(graph = target.graph, trigger = target.trigger, %error, "no key");
+            let reason = match error {
+                ExprError::Type { expected, .. } => format!("does not give {expected}"),
+                ExprError::TooMuch { .. } => "needs too much work".to_owned(),
+                ExprError::Invalid { .. } | ExprError::Failed(_) => "fails".to_owned(),
+            };
+            Problem::invalid(
+                format!("the trigger's key `{}` {reason} on this event", expr.text()),
+                Vec::new(),
+            )
+        })
 }
 
 /// A UUIDv7 of the trigger's time.

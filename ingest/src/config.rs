@@ -46,10 +46,16 @@ impl IngestConfig {
     /// Whether the settings can be meant; in words if not.
     pub fn validate(&self) -> Result<(), String> {
         if self.body_bytes_max == 0 || self.body_bytes_max > PAYLOAD_BYTES_MAX {
-            return Err(format!("body_bytes_max is {}; set it to 1 to {PAYLOAD_BYTES_MAX}", self.body_bytes_max));
+            return Err(format!(
+                "body_bytes_max is {}; set it to 1 to {PAYLOAD_BYTES_MAX}",
+                self.body_bytes_max
+            ));
         }
         if self.key_ttl_ms < 24 * 3_600_000 {
-            return Err(format!("key_ttl_ms is {}; set it to 24 hours (86400000) or more", self.key_ttl_ms));
+            return Err(format!(
+                "key_ttl_ms is {}; set it to 24 hours (86400000) or more",
+                self.key_ttl_ms
+            ));
         }
         if self.targets_max == 0 {
             return Err("targets_max is 0; set it to 1 or more".to_owned());

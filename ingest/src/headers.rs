@@ -13,12 +13,30 @@ const ID_BYTES_MAX: usize = 255;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Carried, besides those that begin like `PREFIXES`.
-const NAMES: [&str; 5] = ["user-agent", "content-encoding", "traceparent", "tracestate", IDEMPOTENCY_KEY];
+const NAMES: [&str; 5] = [
+    "user-agent",
+    "content-encoding",
+    "traceparent",
+    "tracestate",
+    IDEMPOTENCY_KEY,
+];
 const PREFIXES: [&str; 3] = ["x-", "webhook-", "ce-"];
 /// Never carried, wherever it stands in the name: what proves who someone is, and where someone is.
 const NEVER: [&str; 14] = [
-    "auth", "cookie", "signature", "-sig", "hmac", "token", "secret", "key", "password", "credential", "session", "csrf",
-    "forwarded", "-ip",
+    "auth",
+    "cookie",
+    "signature",
+    "-sig",
+    "hmac",
+    "token",
+    "secret",
+    "key",
+    "password",
+    "credential",
+    "session",
+    "csrf",
+    "forwarded",
+    "-ip",
 ];
 
 /// The headers that the event carries: useful ones, lower-case, bounded.
@@ -27,11 +45,18 @@ pub(crate) fn carried(headers: &HeaderMap) -> Vec<(String, Bytes)> {
     let mut bytes = 0;
     for (name, value) in headers {
         let size = name.as_str().len() + value.len();
-        if !wanted(name) || value.len() > VALUE_BYTES_MAX || bytes + size > BYTES_MAX || carried.len() == COUNT_MAX {
+        if !wanted(name)
+            || value.len() > VALUE_BYTES_MAX
+            || bytes + size > BYTES_MAX
+            || carried.len() == COUNT_MAX
+        {
             continue;
         }
         bytes += size;
-        carried.push((name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes())));
+        carried.push((
+            name.as_str().to_owned(),
+            Bytes::copy_from_slice(value.as_bytes()),
+        ));
     }
     carried
 }
@@ -39,27 +64,45 @@ pub(crate) fn carried(headers: &HeaderMap) -> Vec<(String, Bytes)> {
 fn wanted(name: &HeaderName) -> bool {
     let name = name.as_str();
     NAMES.contains(&name)
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !NEVER.iter().any(|never| name.contains(never))
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            && !NEVER.iter().any(|never| name.contains(never))
 }
 
 /// The content type, or the one to assume.
 pub(crate) fn content_type(headers: &HeaderMap, otherwise: &str) -> String {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    given.filter(|given| given.len() <= ID_BYTES_MAX).unwrap_or(otherwise).to_owned()
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    given
+        .filter(|given| given.len() <= ID_BYTES_MAX)
+        .unwrap_or(otherwise)
+        .to_owned()
 }
 
 /// What makes a second delivery the same trigger; `None`: nothing does.
-pub(crate) fn trigger_id(headers: &HeaderMap, scheme: Option<Scheme>) -> Result<Option<String>, Problem> {
+pub(crate) fn trigger_id(
+    headers: &HeaderMap,
+    scheme: Option<Scheme>,
+) -> Result<Option<String>, Problem> {
     let provider = match scheme {
         Some(Scheme::Github) => headers.get("x-github-delivery"),
         Some(Scheme::Standard) => headers.get("webhook-id"),
         None => None,
     };
     let text = |value: &HeaderValue| {
-        let text = value.to_str().ok().map(str::trim).filter(|text| !text.is_empty() && text.len() <= ID_BYTES_MAX);
-        text.map(str::to_owned).ok_or_else(|| Problem::body("the idempotency key or delivery id must be 1 to 255 ASCII characters"))
+        let text = value
+            .to_str()
+            .ok()
+            .map(str::trim)
+            .filter(|text| !text.is_empty() && text.len() <= ID_BYTES_MAX);
+        text.map(str::to_owned).ok_or_else(|| {
+            Problem::body("the idempotency key or delivery id must be 1 to 255 ASCII characters")
+        })
     };
-    provider.or_else(|| headers.get(IDEMPOTENCY_KEY)).map(text).transpose()
+    provider
+        .or_else(|| headers.get(IDEMPOTENCY_KEY))
+        .map(text)
+        .transpose()
 }
 
 #[cfg(test)]
@@ -67,7 +110,10 @@ mod tests {
     use super::*;
 
     fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
-        headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -86,7 +132,10 @@ mod tests {
             ("x-real-ip", "192.0.2.1"),
             ("accept", "*/*"),
         ]);
-        let names: Vec<String> = carried(&headers).into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = carried(&headers)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert_eq!(names, ["x-github-event", "user-agent", "webhook-id"]);
     }
 
@@ -94,17 +143,34 @@ mod tests {
     fn what_is_carried_is_bounded() {
         let mut headers = HeaderMap::new();
         for i in 0..200 {
-            headers.insert(HeaderName::try_from(format!("x-{i}")).unwrap(), HeaderValue::from_static("1"));
+            headers.insert(
+                HeaderName::try_from(format!("x-{i}")).unwrap(),
+                HeaderValue::from_static("1"),
+            );
         }
         assert_eq!(carried(&headers).len(), COUNT_MAX);
-        assert_eq!(carried(&map(&[("x-a", &"1".repeat(VALUE_BYTES_MAX + 1))])), []);
+        assert_eq!(
+            carried(&map(&[("x-a", &"1".repeat(VALUE_BYTES_MAX + 1))])),
+            []
+        );
     }
 
     #[test]
     fn the_providers_id_goes_before_ours() {
-        let headers = map(&[("x-github-delivery", "d"), ("webhook-id", "w"), ("idempotency-key", "k")]);
+        let headers = map(&[
+            ("x-github-delivery", "d"),
+            ("webhook-id", "w"),
+            ("idempotency-key", "k"),
+        ]);
         let id = |scheme| trigger_id(&headers, scheme).unwrap().unwrap();
-        assert_eq!([id(Some(Scheme::Github)), id(Some(Scheme::Standard)), id(None)], ["d", "w", "k"]);
+        assert_eq!(
+            [
+                id(Some(Scheme::Github)),
+                id(Some(Scheme::Standard)),
+                id(None)
+            ],
+            ["d", "w", "k"]
+        );
         assert_eq!(trigger_id(&HeaderMap::new(), None), Ok(None));
         for wrong in ["", " ", &"k".repeat(256)] {
             assert!(trigger_id(&map(&[("idempotency-key", wrong)]), None).is_err());

@@ -22,8 +22,9 @@ pub const SHARD: u32 = 0;
 
 const BATCH_RECORDS: u32 = 4_096;
 const BATCH_BYTES: u64 = 4 << 20;
-/// Rows are marked when none is left to emit, or when so many wait to be.
-const MARK_ROWS: i64 = 16_384;
+/// Rows are marked when nothing has come for a while, or when so many wait to be: marking many at once is cheaper.
+const MARK_ROWS: i64 = 8_192;
+const QUIET: Duration = Duration::from_millis(100);
 /// The store is asked at least so often, whoever forgot to say that something is there.
 const IDLE: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -39,7 +40,12 @@ pub struct InboxSource {
 
 impl InboxSource {
     /// Starts the thread; has to be called within a multi-threaded runtime.
-    pub fn start(log: Arc<dyn Log>, store: &Store, clock: Clock, config: &IngestConfig) -> std::io::Result<Self> {
+    pub fn start(
+        log: Arc<dyn Log>,
+        store: &Store,
+        clock: Clock,
+        config: &IngestConfig,
+    ) -> std::io::Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (opening, opened) = watch::channel(false);
         let emitter = Emitter {
@@ -52,14 +58,26 @@ impl InboxSource {
             runtime: Handle::current(),
             swept_ms: 0,
         };
-        let thread = std::thread::Builder::new().name(shard_name()).spawn(move || emitter.run())?;
-        Ok(Self { stop, opened, thread })
+        let thread = std::thread::Builder::new()
+            .name(shard_name())
+            .spawn(move || emitter.run())?;
+        Ok(Self {
+            stop,
+            opened,
+            thread,
+        })
     }
 
     /// Waits until the shard is open. A process that waits for this before it takes requests is safe from a store that
     /// is younger than the log (see `Emitter::own`).
     pub async fn opened(&self) {
-        if self.opened.clone().wait_for(|opened| *opened).await.is_err() {
+        if self
+            .opened
+            .clone()
+            .wait_for(|opened| *opened)
+            .await
+            .is_err()
+        {
             tracing::debug!("the inbox's source ended before its shard was open");
         }
     }
@@ -108,7 +126,11 @@ impl Emitter {
             if let Err(broken) = self.own(&mut emitted) {
                 metrics::counter!("weir_inbox_reopened_total").increment(1);
                 tracing::warn!(error = %broken, "the inbox's source starts over");
-                backoff = if emitted > 0 { BACKOFF_MIN } else { (backoff * 2).min(BACKOFF_MAX) };
+                backoff = if emitted > 0 {
+                    BACKOFF_MIN
+                } else {
+                    (backoff * 2).min(BACKOFF_MAX)
+                };
                 self.wait_stopped(backoff);
             }
         }
@@ -118,15 +140,24 @@ impl Emitter {
     fn own(&mut self, emitted: &mut u64) -> Result<(), Broken> {
         let mut commits = self.inbox.commits();
         let (mut source, position) = self.log.source(&shard_name())?;
-        let mut position = position.as_deref().map_or(Some(0), decode).ok_or(Broken::Position)?;
+        let mut position = position
+            .as_deref()
+            .map_or(Some(0), decode)
+            .ok_or(Broken::Position)?;
         // A store that is younger than the log (restored from a copy, or new) must not give numbers out again that the
         // position has passed: their rows would never be emitted.
-        self.runtime.block_on(self.inbox.number_from(SHARD, position))?;
+        self.runtime
+            .block_on(self.inbox.number_from(SHARD, position))?;
         self.opening.send_replace(true);
         let mut marked = 0;
         while !*self.stopped.borrow() {
             commits.mark_unchanged();
-            let rows = self.runtime.block_on(self.inbox.after(SHARD, position, BATCH_RECORDS, BATCH_BYTES))?;
+            let rows = self.runtime.block_on(self.inbox.after(
+                SHARD,
+                position,
+                BATCH_RECORDS,
+                BATCH_BYTES,
+            ))?;
             let idle = rows.is_empty();
             if let Some(last) = rows.last().map(|row| row.number) {
                 let triggers = rows.len() as u64;
@@ -135,12 +166,13 @@ impl Emitter {
                 *emitted += triggers;
                 metrics::counter!("weir_inbox_emitted_total").increment(triggers);
             }
-            if marked < position && (idle || position - marked >= MARK_ROWS) {
+            let unmarked = position - marked;
+            if unmarked >= MARK_ROWS || idle && unmarked > 0 && !self.wait(&mut commits, QUIET) {
                 self.runtime.block_on(self.inbox.emitted(SHARD, position))?;
                 marked = position;
-            } else if idle {
+            } else if idle && unmarked == 0 {
                 self.sweep()?;
-                self.wait(&mut commits);
+                self.wait(&mut commits, IDLE);
             }
         }
         self.runtime.block_on(self.inbox.emitted(SHARD, position))?;
@@ -159,16 +191,17 @@ impl Emitter {
         Ok(())
     }
 
-    fn wait(&mut self, commits: &mut watch::Receiver<u64>) {
+    /// Waits for something to emit; whether there may be something.
+    fn wait(&mut self, commits: &mut watch::Receiver<u64>, at_most: Duration) -> bool {
         let stopped = &mut self.stopped;
         self.runtime.block_on(async {
             tokio::select! {
                 // An end of either is seen by the loop.
-                _ = commits.changed() => {}
-                _ = stopped.changed() => {}
-                () = tokio::time::sleep(IDLE) => {}
+                _ = commits.changed() => true,
+                _ = stopped.changed() => true,
+                () = tokio::time::sleep(at_most) => false,
             }
-        });
+        })
     }
 
     fn wait_stopped(&mut self, at_most: Duration) {
@@ -183,8 +216,17 @@ impl Emitter {
 }
 
 fn outgoing(row: Row) -> Outgoing {
-    let record = Record { key: row.record_key, value: Some(row.record), headers: Vec::new(), timestamp_ms: row.timestamp_ms };
-    Outgoing { topic: catalog::TRIGGERS.into(), partition: None, record }
+    let record = Record {
+        key: row.record_key,
+        value: Some(row.record),
+        headers: Vec::new(),
+        timestamp_ms: row.timestamp_ms,
+    };
+    Outgoing {
+        topic: catalog::TRIGGERS.into(),
+        partition: None,
+        record,
+    }
 }
 
 /// The position is the last number emitted, in decimal.

@@ -25,7 +25,12 @@ const APPEND_RECORDS: usize = 500;
 
 type Named = Path<(String, String)>;
 
-pub(crate) async fn one(State(ingest): State<Ingest>, Path(named): Named, headers: HeaderMap, body: Body) -> Response {
+pub(crate) async fn one(
+    State(ingest): State<Ingest>,
+    Path(named): Named,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     let accepted = take_one(&ingest, named, &headers, body).await;
     count("manual", outcome(&accepted), 1);
     accepted.into_response()
@@ -34,7 +39,12 @@ pub(crate) async fn one(State(ingest): State<Ingest>, Path(named): Named, header
 /// Answers `{"executions": [...]}`, in the order of the lines, when all are durable. With an `Idempotency-Key`, line n has
 /// the key `KEY/n`: the same batch sent again starts nothing. A bad line refuses all before anything is taken; a line
 /// whose key was used with another body refuses the request, but not the lines that were taken already.
-pub(crate) async fn batch(State(ingest): State<Ingest>, Path(named): Named, headers: HeaderMap, body: Body) -> Response {
+pub(crate) async fn batch(
+    State(ingest): State<Ingest>,
+    Path(named): Named,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
     match take_batch(&ingest, named, &headers, body).await {
         Ok(executions) => listed(&executions),
         Err(problem) => {
@@ -44,10 +54,21 @@ pub(crate) async fn batch(State(ingest): State<Ingest>, Path(named): Named, head
     }
 }
 
-async fn take_one(ingest: &Ingest, named: (String, String), headers: &HeaderMap, body: Body) -> Result<Accepted, Problem> {
+async fn take_one(
+    ingest: &Ingest,
+    named: (String, String),
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Accepted, Problem> {
     let time_us = ingest.parts.clock.now_us();
     let target = find(ingest, time_us, named).await?;
-    let data = read(headers, body, ingest.parts.config.body_bytes_max, ingest.parts.config.body_timeout_ms).await?;
+    let data = read(
+        headers,
+        body,
+        ingest.parts.config.body_bytes_max,
+        ingest.parts.config.body_timeout_ms,
+    )
+    .await?;
     let id = headers::trigger_id(headers, None)?;
     let event = Event {
         key: None,
@@ -55,20 +76,39 @@ async fn take_one(ingest: &Ingest, named: (String, String), headers: &HeaderMap,
         headers: headers::carried(headers),
         data,
     };
-    ingest.accept(Ready::new(&target, Arrival { event, time_us, id })?).await
+    ingest
+        .accept(Ready::new(&target, Arrival { event, time_us, id })?)
+        .await
 }
 
-async fn take_batch(ingest: &Ingest, named: (String, String), headers: &HeaderMap, body: Body) -> Result<Vec<ExecutionId>, Problem> {
+async fn take_batch(
+    ingest: &Ingest,
+    named: (String, String),
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Vec<ExecutionId>, Problem> {
     let time_us = ingest.parts.clock.now_us();
     let target = find(ingest, time_us, named).await?;
-    let body = read(headers, body, ingest.parts.config.batch_bytes_max, ingest.parts.config.body_timeout_ms).await?;
+    let body = read(
+        headers,
+        body,
+        ingest.parts.config.batch_bytes_max,
+        ingest.parts.config.body_timeout_ms,
+    )
+    .await?;
     let key = headers::trigger_id(headers, None)?;
     let carried = headers::carried(headers);
     let mut ready = Vec::new();
     for (number, data) in lines(&body) {
         let place = || format!("line {number}");
         if ready.len() as u64 == u64::from(ingest.parts.config.batch_events_max) {
-            return Err(Problem::invalid(format!("a batch may have {} events", ingest.parts.config.batch_events_max), Vec::new()));
+            return Err(Problem::invalid(
+                format!(
+                    "a batch may have {} events",
+                    ingest.parts.config.batch_events_max
+                ),
+                Vec::new(),
+            ));
         }
         if data.len() as u64 > ingest.parts.config.body_bytes_max {
             return Err(Problem::too_large(ingest.parts.config.body_bytes_max).at(&place()));
@@ -76,11 +116,23 @@ async fn take_batch(ingest: &Ingest, named: (String, String), headers: &HeaderMa
         if serde_json::from_slice::<IgnoredAny>(&data).is_err() {
             return Err(Problem::invalid("not JSON", Vec::new()).at(&place()));
         }
-        let event = Event { key: None, content_type: JSON.to_owned(), headers: carried.clone(), data };
+        let event = Event {
+            key: None,
+            content_type: JSON.to_owned(),
+            headers: carried.clone(),
+            data,
+        };
         let id = key.as_ref().map(|key| format!("{key}/{number}"));
-        ready.push(Ready::new(&target, Arrival { event, time_us, id }).map_err(|problem| problem.at(&place()))?);
+        ready.push(
+            Ready::new(&target, Arrival { event, time_us, id })
+                .map_err(|problem| problem.at(&place()))?,
+        );
     }
-    if key.is_some() { keyed(ingest, ready).await } else { unkeyed(ingest, ready).await }
+    if key.is_some() {
+        keyed(ingest, ready).await
+    } else {
+        unkeyed(ingest, ready).await
+    }
 }
 
 /// All through the inbox, which puts those that wait together into one transaction.
@@ -96,7 +148,15 @@ async fn keyed(ingest: &Ingest, ready: Vec<Ready>) -> Result<Vec<ExecutionId>, P
         let (index, accepted) = done.map_err(|_| Problem::unavailable())?;
         match accepted {
             Ok(accepted) => {
-                count("manual", if accepted.duplicate { "duplicate" } else { "accepted" }, 1);
+                count(
+                    "manual",
+                    if accepted.duplicate {
+                        "duplicate"
+                    } else {
+                        "accepted"
+                    },
+                    1,
+                );
                 executions[index] = accepted.execution;
             }
             Err(problem) => refused = Some(problem.at(&format!("event {}", index + 1))),
@@ -119,18 +179,40 @@ async fn unkeyed(ingest: &Ingest, ready: Vec<Ready>) -> Result<Vec<ExecutionId>,
     }
 }
 
-async fn find(ingest: &Ingest, now_us: u64, (graph, trigger): (String, String)) -> Result<Arc<Target>, Problem> {
+async fn find(
+    ingest: &Ingest,
+    now_us: u64,
+    (graph, trigger): (String, String),
+) -> Result<Arc<Target>, Problem> {
     let name = format!("{graph}/{trigger}");
-    let lookup = Lookup::Manual { tenant: TENANT, graph: &graph, trigger: &trigger };
-    let found = ingest.parts.manuals.find(&ingest.parts.store, now_us, &name, lookup).await?;
-    let target = found.ok_or_else(|| Problem::unknown("no such graph, or it has no such trigger"))?;
-    if target.manual { Ok(target) } else { Err(Problem::not_manual(&trigger)) }
+    let lookup = Lookup::Manual {
+        tenant: TENANT,
+        graph: &graph,
+        trigger: &trigger,
+    };
+    let found = ingest
+        .parts
+        .manuals
+        .find(&ingest.parts.store, now_us, &name, lookup)
+        .await?;
+    let target =
+        found.ok_or_else(|| Problem::unknown("no such graph, or it has no such trigger"))?;
+    if target.manual {
+        Ok(target)
+    } else {
+        Err(Problem::not_manual(&trigger))
+    }
 }
 
 /// The lines that hold something, with their numbers from 1; slices of the body.
 fn lines(body: &Bytes) -> impl Iterator<Item = (usize, Bytes)> + '_ {
-    let numbered = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).zip(1..);
-    numbered.filter(|(line, _)| !line.is_empty()).map(|(line, number)| (number, body.slice_ref(line)))
+    let numbered = body
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .zip(1..);
+    numbered
+        .filter(|(line, _)| !line.is_empty())
+        .map(|(line, number)| (number, body.slice_ref(line)))
 }
 
 fn listed(executions: &[ExecutionId]) -> Response {
@@ -144,6 +226,8 @@ fn listed(executions: &[ExecutionId]) -> Response {
     }
     body.push_str("]}");
     let mut response = (StatusCode::ACCEPTED, body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }

@@ -34,12 +34,28 @@ pub(crate) struct Violation {
 }
 
 impl Problem {
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, outcome: &'static str) -> Self {
-        Self { kind, title, status, detail: String::new(), errors: Vec::new(), retry_after_s: None, outcome }
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        outcome: &'static str,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            status,
+            detail: String::new(),
+            errors: Vec::new(),
+            retry_after_s: None,
+            outcome,
+        }
     }
 
     fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..self }
+        Self {
+            detail: detail.into(),
+            ..self
+        }
     }
 
     /// Puts a place in front of the detail.
@@ -49,37 +65,79 @@ impl Problem {
     }
 
     pub(crate) fn unknown(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "urn:weir:problem:not-found", "not found", "unknown").detail(what)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "urn:weir:problem:not-found",
+            "not found",
+            "unknown",
+        )
+        .detail(what)
     }
 
     pub(crate) fn method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:weir:problem:method", "method not allowed", "invalid")
-            .detail("send a POST")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "urn:weir:problem:method",
+            "method not allowed",
+            "invalid",
+        )
+        .detail("send a POST")
     }
 
     /// One answer for a missing, a malformed and a wrong signature.
     pub(crate) fn unauthorized() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "urn:weir:problem:signature", "signature missing or wrong", "unauthorized")
-            .detail("the request is not signed with this webhook's secret; check the secret on both sides")
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "urn:weir:problem:signature",
+            "signature missing or wrong",
+            "unauthorized",
+        )
+        .detail(
+            "the request is not signed with this webhook's secret; check the secret on both sides",
+        )
     }
 
     pub(crate) fn too_large(bytes_max: u64) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:weir:problem:too-large", "body too large", "too_large")
-            .detail(format!("a body may have {bytes_max} bytes"))
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "urn:weir:problem:too-large",
+            "body too large",
+            "too_large",
+        )
+        .detail(format!("a body may have {bytes_max} bytes"))
     }
 
     pub(crate) fn body(detail: &str) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "urn:weir:problem:request", "bad request", "invalid").detail(detail)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "urn:weir:problem:request",
+            "bad request",
+            "invalid",
+        )
+        .detail(detail)
     }
 
     pub(crate) fn slow() -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "urn:weir:problem:timeout", "body too slow", "invalid")
-            .detail("the body did not arrive in time; send it again")
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "urn:weir:problem:timeout",
+            "body too slow",
+            "invalid",
+        )
+        .detail("the body did not arrive in time; send it again")
     }
 
     pub(crate) fn invalid(detail: impl Into<String>, errors: Vec<Violation>) -> Self {
-        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "urn:weir:problem:body", "body not acceptable", "invalid");
-        Self { errors, ..problem.detail(detail) }
+        let problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "urn:weir:problem:body",
+            "body not acceptable",
+            "invalid",
+        );
+        Self {
+            errors,
+            ..problem.detail(detail)
+        }
     }
 
     pub(crate) fn conflict() -> Self {
@@ -88,24 +146,57 @@ impl Problem {
     }
 
     pub(crate) fn not_manual(trigger: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, "urn:weir:problem:not-manual", "no manual trigger", "invalid")
-            .detail(format!("trigger \"{trigger}\" is not `manual: {{}}`; only such triggers are started by hand"))
+        Self::new(
+            StatusCode::CONFLICT,
+            "urn:weir:problem:not-manual",
+            "no manual trigger",
+            "invalid",
+        )
+        .detail(format!(
+            "trigger \"{trigger}\" is not `manual: {{}}`; only such triggers are started by hand"
+        ))
     }
 
     /// The graph's owner has to put something right; a provider that delivers again later will find it done.
     pub(crate) fn not_ready() -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:weir:problem:not-ready", "not ready", "unavailable");
-        Self { retry_after_s: Some(60), ..problem.detail("this trigger is not set up completely; its owner finds the reason in the log") }
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:weir:problem:not-ready",
+            "not ready",
+            "unavailable",
+        );
+        Self {
+            retry_after_s: Some(60),
+            ..problem.detail(
+                "this trigger is not set up completely; its owner finds the reason in the log",
+            )
+        }
     }
 
     pub(crate) fn full() -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:weir:problem:full", "no space left", "unavailable");
-        Self { retry_after_s: Some(30), ..problem.detail("nothing was taken; send it again later") }
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:weir:problem:full",
+            "no space left",
+            "unavailable",
+        );
+        Self {
+            retry_after_s: Some(30),
+            ..problem.detail("nothing was taken; send it again later")
+        }
     }
 
     pub(crate) fn unavailable() -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:weir:problem:unavailable", "not available", "unavailable");
-        Self { retry_after_s: Some(1), ..problem.detail("it is not known to be taken; send it again") }
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:weir:problem:unavailable",
+            "not available",
+            "unavailable",
+        );
+        Self {
+            retry_after_s: Some(1),
+            ..problem.detail("it is not known to be taken; send it again")
+        }
     }
 }
 
@@ -114,7 +205,9 @@ impl From<StoreError> for Problem {
         tracing::debug!(%error, "the store refused a trigger");
         match error.disposition() {
             store::Disposition::Full => Self::full(),
-            store::Disposition::Retry | store::Disposition::Reject | store::Disposition::Invalid => Self::unavailable(),
+            store::Disposition::Retry
+            | store::Disposition::Reject
+            | store::Disposition::Invalid => Self::unavailable(),
         }
     }
 }
@@ -135,7 +228,10 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -37,10 +37,22 @@ pub(crate) struct Target {
 impl Target {
     /// Whether the body is what the graph's `schema:` asks for.
     pub(crate) fn validate(&self, body: &[u8]) -> Result<(), Problem> {
-        let Some(schema) = &self.schema else { return Ok(()) };
+        let Some(schema) = &self.schema else {
+            return Ok(());
+        };
         let body: serde_json::Value = serde_json::from_slice(body).map_err(|error| {
-            let message = format!("no JSON at line {}, column {}", error.line(), error.column());
-            Problem::invalid("the body is not JSON", vec![Violation { path: String::new(), message }])
+            let message = format!(
+                "no JSON at line {}, column {}",
+                error.line(),
+                error.column()
+            );
+            Problem::invalid(
+                "the body is not JSON",
+                vec![Violation {
+                    path: String::new(),
+                    message,
+                }],
+            )
         })?;
         if schema.is_valid(&body) {
             return Ok(());
@@ -49,13 +61,22 @@ impl Target {
             path: error.instance_path().to_string(),
             message: error.masked().to_string(),
         };
-        let errors = schema.iter_errors(&body).take(VIOLATIONS_MAX).map(violation).collect();
-        Err(Problem::invalid("the body does not satisfy the trigger's schema", errors))
+        let errors = schema
+            .iter_errors(&body)
+            .take(VIOLATIONS_MAX)
+            .map(violation)
+            .collect();
+        Err(Problem::invalid(
+            "the body does not satisfy the trigger's schema",
+            errors,
+        ))
     }
 
     /// Whether requests can be taken at all.
     pub(crate) fn ready(&self, now_us: u64) -> Result<(), Problem> {
-        let Some(fault) = &self.fault else { return Ok(()) };
+        let Some(fault) = &self.fault else {
+            return Ok(());
+        };
         self.warn(now_us, fault);
         Err(Problem::not_ready())
     }
@@ -63,8 +84,18 @@ impl Target {
     /// Tells the graph's owner, once a minute and not once a request.
     pub(crate) fn warn(&self, now_us: u64, reason: &str) {
         let last = self.warned_us.load(Relaxed);
-        if now_us.saturating_sub(last) >= 60_000_000 && self.warned_us.compare_exchange(last, now_us, Relaxed, Relaxed).is_ok() {
-            tracing::error!(tenant = self.tenant, graph = self.graph, trigger = self.trigger, "requests are refused: {reason}");
+        if now_us.saturating_sub(last) >= 60_000_000
+            && self
+                .warned_us
+                .compare_exchange(last, now_us, Relaxed, Relaxed)
+                .is_ok()
+        {
+            tracing::error!(
+                tenant = self.tenant,
+                graph = self.graph,
+                trigger = self.trigger,
+                "requests are refused: {reason}"
+            );
         }
     }
 
@@ -87,8 +118,12 @@ impl Target {
 
     fn new(tenant: &str, hook: Hook, canonical: &[u8], now_us: u64) -> Result<Self, String> {
         let graph = Graph::from_canonical(canonical).map_err(|error| error.to_string())?;
-        let found = graph.triggers.into_iter().find(|trigger| trigger.name == hook.trigger);
-        let found = found.ok_or_else(|| format!("the graph has no trigger \"{}\"", hook.trigger))?;
+        let found = graph
+            .triggers
+            .into_iter()
+            .find(|trigger| trigger.name == hook.trigger);
+        let found =
+            found.ok_or_else(|| format!("the graph has no trigger \"{}\"", hook.trigger))?;
         let manual = matches!(found.kind, TriggerKind::Manual);
         let (verify, schema) = match found.kind {
             TriggerKind::Webhook(webhook) => (webhook.verify, webhook.schema),
@@ -112,15 +147,24 @@ impl Target {
 }
 
 fn compile(schema: &str) -> Result<jsonschema::Validator, String> {
-    let schema = serde_json::from_str(schema).map_err(|error| format!("its schema is no JSON: {error}"))?;
-    jsonschema::validator_for(&schema).map_err(|error| format!("its schema is no JSON Schema: {error}"))
+    let schema =
+        serde_json::from_str(schema).map_err(|error| format!("its schema is no JSON: {error}"))?;
+    jsonschema::validator_for(&schema)
+        .map_err(|error| format!("its schema is no JSON Schema: {error}"))
 }
 
 /// Where to look for a target.
 #[derive(Clone, Copy)]
 pub(crate) enum Lookup<'a> {
-    Webhook { tenant: &'a str, path: &'a str },
-    Manual { tenant: &'a str, graph: &'a str, trigger: &'a str },
+    Webhook {
+        tenant: &'a str,
+        path: &'a str,
+    },
+    Manual {
+        tenant: &'a str,
+        graph: &'a str,
+        trigger: &'a str,
+    },
 }
 
 impl Lookup<'_> {
@@ -133,7 +177,11 @@ impl Lookup<'_> {
     async fn ask(&self, store: &Store) -> store::Result<Option<Hook>> {
         match self {
             Self::Webhook { tenant, path } => store.webhook(tenant, path).await,
-            Self::Manual { tenant, graph, trigger } => {
+            Self::Manual {
+                tenant,
+                graph,
+                trigger,
+            } => {
                 let active = store.active(tenant, graph).await?;
                 Ok(active.map(|active| Hook {
                     graph: active.graph,
@@ -163,17 +211,32 @@ struct Generations {
 
 impl Targets {
     pub(crate) fn new(targets_max: u32, ttl_ms: u64) -> Self {
-        Self { generations: RwLock::default(), targets_max: targets_max as usize, ttl_us: ttl_ms * 1_000 }
+        Self {
+            generations: RwLock::default(),
+            targets_max: targets_max as usize,
+            ttl_us: ttl_ms * 1_000,
+        }
     }
 
     /// `name` names it in this cache.
-    pub(crate) async fn find(&self, store: &Store, now_us: u64, name: &str, lookup: Lookup<'_>) -> Result<Option<Arc<Target>>, Problem> {
+    pub(crate) async fn find(
+        &self,
+        store: &Store,
+        now_us: u64,
+        name: &str,
+        lookup: Lookup<'_>,
+    ) -> Result<Option<Arc<Target>>, Problem> {
         let kept = self.kept(name);
         if let Some(target) = &kept {
             let checked = target.checked_us.load(Relaxed);
             // One request asks the store again; those beside it use what there is.
             let fresh = now_us.saturating_sub(checked) < self.ttl_us;
-            if fresh || target.checked_us.compare_exchange(checked, now_us, Relaxed, Relaxed).is_err() {
+            if fresh
+                || target
+                    .checked_us
+                    .compare_exchange(checked, now_us, Relaxed, Relaxed)
+                    .is_err()
+            {
                 return Ok(kept);
             }
         }
@@ -181,10 +244,15 @@ impl Targets {
             self.remove(name);
             return Ok(None);
         };
-        if kept.as_ref().is_some_and(|t| t.graph == hook.graph && t.trigger == hook.trigger && t.version == hook.version) {
+        if kept.as_ref().is_some_and(|t| {
+            t.graph == hook.graph && t.trigger == hook.trigger && t.version == hook.version
+        }) {
             return Ok(kept);
         }
-        let canonical = store.version(&hook.version).await?.ok_or_else(Problem::not_ready)?;
+        let canonical = store
+            .version(&hook.version)
+            .await?
+            .ok_or_else(Problem::not_ready)?;
         let target = match Target::new(lookup.tenant(), hook.clone(), &canonical, now_us) {
             Ok(target) => target,
             // A manual trigger's name comes from the request: it may be any.

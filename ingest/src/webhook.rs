@@ -11,11 +11,11 @@ use http::{HeaderMap, Method};
 use schemas::Event;
 
 use crate::accept::{Accepted, Arrival, Ready};
+use crate::headers;
 use crate::problem::Problem;
 use crate::router::{Ingest, count, outcome, read};
 use crate::targets::{Lookup, Target};
 use crate::verify::{Refused, Signed, verify};
-use crate::headers;
 
 const PREFIX: &str = "/hooks";
 
@@ -35,7 +35,10 @@ async fn take(ingest: &Ingest, request: Request) -> Result<Accepted, Problem> {
     target.ready(time_us)?;
     let body = body_of(ingest, &head.headers, body).await?;
     check_signature(ingest, &target, &head.headers, &body, time_us)?;
-    let id = headers::trigger_id(&head.headers, target.verify.as_ref().map(|verify| verify.scheme))?;
+    let id = headers::trigger_id(
+        &head.headers,
+        target.verify.as_ref().map(|verify| verify.scheme),
+    )?;
     target.validate(&body)?;
     let event = Event {
         key: None,
@@ -43,35 +46,74 @@ async fn take(ingest: &Ingest, request: Request) -> Result<Accepted, Problem> {
         headers: headers::carried(&head.headers),
         data: body,
     };
-    ingest.accept(Ready::new(&target, Arrival { event, time_us, id })?).await
+    ingest
+        .accept(Ready::new(&target, Arrival { event, time_us, id })?)
+        .await
 }
 
 /// The hook of this path; `/hooks/TENANT/PATH`, percent-encoding as it was sent.
-async fn find(ingest: &Ingest, now_us: u64, uri_path: &str) -> Result<std::sync::Arc<Target>, Problem> {
+async fn find(
+    ingest: &Ingest,
+    now_us: u64,
+    uri_path: &str,
+) -> Result<std::sync::Arc<Target>, Problem> {
     let unknown = || Problem::unknown("no webhook has this path");
     // "/default/orders" names the hook in the cache.
     let name = uri_path.strip_prefix(PREFIX).ok_or_else(unknown)?;
     let slash = name[1..].find('/').ok_or_else(unknown)? + 1;
-    let lookup = Lookup::Webhook { tenant: &name[1..slash], path: &name[slash..] };
-    ingest.parts.webhooks.find(&ingest.parts.store, now_us, name, lookup).await?.ok_or_else(unknown)
+    let lookup = Lookup::Webhook {
+        tenant: &name[1..slash],
+        path: &name[slash..],
+    };
+    ingest
+        .parts
+        .webhooks
+        .find(&ingest.parts.store, now_us, name, lookup)
+        .await?
+        .ok_or_else(unknown)
 }
 
 async fn body_of(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    read(headers, body, ingest.parts.config.body_bytes_max, ingest.parts.config.body_timeout_ms).await
+    read(
+        headers,
+        body,
+        ingest.parts.config.body_bytes_max,
+        ingest.parts.config.body_timeout_ms,
+    )
+    .await
 }
 
-fn check_signature(ingest: &Ingest, target: &Target, headers: &HeaderMap, body: &[u8], now_us: u64) -> Result<(), Problem> {
-    let Some(expected) = &target.verify else { return Ok(()) };
+fn check_signature(
+    ingest: &Ingest,
+    target: &Target,
+    headers: &HeaderMap,
+    body: &[u8],
+    now_us: u64,
+) -> Result<(), Problem> {
+    let Some(expected) = &target.verify else {
+        return Ok(());
+    };
     let Some(secret) = ingest.parts.secrets.get(&target.tenant, &expected.secret) else {
-        target.warn(now_us, &format!("secret \"{}\" is not set; set it", expected.secret));
+        target.warn(
+            now_us,
+            &format!("secret \"{}\" is not set; set it", expected.secret),
+        );
         return Err(Problem::not_ready());
     };
-    let signed = Signed { headers, body, now_s: now_us / 1_000_000, tolerance_s: ingest.parts.config.signature_tolerance_s };
+    let signed = Signed {
+        headers,
+        body,
+        now_s: now_us / 1_000_000,
+        tolerance_s: ingest.parts.config.signature_tolerance_s,
+    };
     match verify(expected.scheme, &secret, &signed) {
         Ok(()) => Ok(()),
         Err(Refused::Signature) => Err(Problem::unauthorized()),
         Err(Refused::Secret(reason)) => {
-            target.warn(now_us, &format!("secret \"{}\" cannot be used: {reason}", expected.secret));
+            target.warn(
+                now_us,
+                &format!("secret \"{}\" cannot be used: {reason}", expected.secret),
+            );
             Err(Problem::not_ready())
         }
     }

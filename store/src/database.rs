@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Sqlite, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
@@ -48,7 +50,10 @@ impl Store {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .pragma("wal_autocheckpoint", (CHECKPOINT_BYTES / PAGE_BYTES).to_string());
+            .pragma(
+                "wal_autocheckpoint",
+                (CHECKPOINT_BYTES / PAGE_BYTES).to_string(),
+            );
         let place = path.display().to_string();
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
@@ -64,14 +69,32 @@ impl Store {
         Self::new("memory".to_owned(), connect, None, &Options::default()).await
     }
 
-    async fn new(place: String, connect: SqliteConnectOptions, readers: Option<SqlitePool>, options: &Options) -> Result<Self> {
+    async fn new(
+        place: String,
+        connect: SqliteConnectOptions,
+        readers: Option<SqlitePool>,
+        options: &Options,
+    ) -> Result<Self> {
         let mut connect = connect.pragma("cache_size", "-16384");
         if let Some(bytes) = options.bytes_max {
-            connect = connect.pragma("max_page_count", bytes.div_ceil(u64::from(PAGE_BYTES)).max(1).to_string());
+            connect = connect.pragma(
+                "max_page_count",
+                bytes.div_ceil(u64::from(PAGE_BYTES)).max(1).to_string(),
+            );
         }
-        let connection = connect.connect().await.map_err(|error| StoreError::of(&place, error))?;
-        let writer = Arc::new(Mutex::new(Writer { connection, open: false }));
-        let database = Arc::new(Database { place, writer, readers });
+        let connection = connect
+            .connect()
+            .await
+            .map_err(|error| StoreError::of(&place, error))?;
+        let writer = Arc::new(Mutex::new(Writer {
+            connection,
+            open: false,
+        }));
+        let database = Arc::new(Database {
+            place,
+            writer,
+            readers,
+        });
         database.migrate().await?;
         let inbox = Inbox::start(database.clone());
         Ok(Self { database, inbox })
@@ -122,8 +145,14 @@ impl Database {
         let mut writer = self.writer.clone().lock_owned().await;
         writer.roll_back().await;
         writer.open = true;
-        match sqlx::query("begin immediate").execute(&mut writer.connection).await {
-            Ok(_) => Ok(Transaction { database: self, writer }),
+        match sqlx::query("begin immediate")
+            .execute(&mut writer.connection)
+            .await
+        {
+            Ok(_) => Ok(Transaction {
+                database: self,
+                writer,
+            }),
             Err(error) => Err(self.error(error)),
         }
     }
@@ -131,7 +160,9 @@ impl Database {
     /// A connection to read with. Never hold it while beginning a transaction.
     pub(crate) async fn read(&self) -> Result<Reader> {
         match &self.readers {
-            Some(pool) => Ok(Reader::Pooled(pool.acquire().await.map_err(|error| self.error(error))?)),
+            Some(pool) => Ok(Reader::Pooled(
+                pool.acquire().await.map_err(|error| self.error(error))?,
+            )),
             None => {
                 let mut writer = self.writer.clone().lock_owned().await;
                 writer.roll_back().await;
@@ -145,24 +176,46 @@ impl Database {
     }
 
     pub(crate) fn corrupt(&self, reason: &str) -> StoreError {
-        StoreError::Corrupt { place: self.place.clone(), reason: reason.to_owned() }
+        StoreError::Corrupt {
+            place: self.place.clone(),
+            reason: reason.to_owned(),
+        }
     }
 
     async fn migrate(&self) -> Result<()> {
         let known = schema::STEPS.len() as i64;
         let mut transaction = self.begin().await?;
-        transaction.execute(sqlx::query("create table if not exists store_format (format bigint not null)")).await?;
-        let found: Option<(i64,)> = transaction.optional(sqlx::query_as("select format from store_format")).await?;
+        transaction
+            .execute(sqlx::query(
+                "create table if not exists store_format (format bigint not null)",
+            ))
+            .await?;
+        let found: Option<(i64,)> = transaction
+            .optional(sqlx::query_as("select format from store_format"))
+            .await?;
         let found = found.map_or(0, |(format,)| format);
         if found > known {
-            return Err(StoreError::Newer { place: self.place.clone(), found, known });
+            return Err(StoreError::Newer {
+                place: self.place.clone(),
+                found,
+                known,
+            });
         }
         if found < known {
-            for statement in schema::STEPS[found as usize..].iter().copied().flatten().copied() {
+            for statement in schema::STEPS[found as usize..]
+                .iter()
+                .copied()
+                .flatten()
+                .copied()
+            {
                 transaction.execute(sqlx::query(statement)).await?;
             }
-            transaction.execute(sqlx::query("delete from store_format")).await?;
-            transaction.execute(sqlx::query("insert into store_format (format) values ($1)").bind(known)).await?;
+            transaction
+                .execute(sqlx::query("delete from store_format"))
+                .await?;
+            transaction
+                .execute(sqlx::query("insert into store_format (format) values ($1)").bind(known))
+                .await?;
         }
         transaction.commit().await
     }
@@ -202,14 +255,20 @@ impl Transaction<'_> {
     where
         T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
     {
-        query.fetch_optional(&mut self.writer.connection).await.map_err(|error| self.database.error(error))
+        query
+            .fetch_optional(&mut self.writer.connection)
+            .await
+            .map_err(|error| self.database.error(error))
     }
 
     pub(crate) async fn all<T>(&mut self, query: QueryAs<'_, T>) -> Result<Vec<T>>
     where
         T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
     {
-        query.fetch_all(&mut self.writer.connection).await.map_err(|error| self.database.error(error))
+        query
+            .fetch_all(&mut self.writer.connection)
+            .await
+            .map_err(|error| self.database.error(error))
     }
 
     /// Adds to a counter row and gives its new value. Two transactions that take from one counter are one after the
@@ -227,7 +286,10 @@ impl Transaction<'_> {
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        match sqlx::query("commit").execute(&mut self.writer.connection).await {
+        match sqlx::query("commit")
+            .execute(&mut self.writer.connection)
+            .await
+        {
             Ok(_) => {
                 self.writer.open = false;
                 Ok(())
@@ -258,7 +320,10 @@ impl Database {
         T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
     {
         let mut reader = self.read().await?;
-        query.fetch_optional(reader.connection()).await.map_err(|error| self.error(error))
+        query
+            .fetch_optional(reader.connection())
+            .await
+            .map_err(|error| self.error(error))
     }
 
     pub(crate) async fn read_all<T>(&self, query: QueryAs<'_, T>) -> Result<Vec<T>>
@@ -266,6 +331,9 @@ impl Database {
         T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
     {
         let mut reader = self.read().await?;
-        query.fetch_all(reader.connection()).await.map_err(|error| self.error(error))
+        query
+            .fetch_all(reader.connection())
+            .await
+            .map_err(|error| self.error(error))
     }
 }

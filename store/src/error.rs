@@ -10,11 +10,19 @@ pub enum StoreError {
     #[error("the store at \"{place}\" is not available ({reason}); try again")]
     Unavailable { place: String, reason: String },
     /// Another graph of the tenant already has this webhook path.
-    #[error("webhook path \"{path}\" belongs to graph \"{owner}\" already; choose another path, or remove it there first")]
+    #[error(
+        "webhook path \"{path}\" belongs to graph \"{owner}\" already; choose another path, or remove it there first"
+    )]
     PathTaken { path: String, owner: String },
     /// The file was written by a later version of this program.
-    #[error("the store at \"{place}\" has format {found}, this program knows up to {known}; use a newer program")]
-    Newer { place: String, found: i64, known: i64 },
+    #[error(
+        "the store at \"{place}\" has format {found}, this program knows up to {known}; use a newer program"
+    )]
+    Newer {
+        place: String,
+        found: i64,
+        known: i64,
+    },
     /// What is stored is not what was written, or the file is no store.
     #[error("the store at \"{place}\" is damaged ({reason}); restore the file from a copy")]
     Corrupt { place: String, reason: String },
@@ -43,12 +51,16 @@ impl StoreError {
             Self::Unavailable { .. } => Disposition::Retry,
             Self::Full { .. } => Disposition::Full,
             Self::PathTaken { .. } => Disposition::Reject,
-            Self::Newer { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => Disposition::Invalid,
+            Self::Newer { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => {
+                Disposition::Invalid
+            }
         }
     }
 
     pub(crate) fn invalid(reason: impl Into<String>) -> Self {
-        Self::Invalid { reason: reason.into() }
+        Self::Invalid {
+            reason: reason.into(),
+        }
     }
 
     /// Names what the database said. SQLite's primary result code is the lower byte of the extended one.
@@ -73,10 +85,14 @@ impl StoreError {
                     FULL => Self::Full { place },
                     CORRUPT | NOT_A_DATABASE => Self::Corrupt { place, reason },
                     BUSY | LOCKED | IO | CANNOT_OPEN => Self::Unavailable { place, reason },
-                    _ => Self::Invalid { reason: format!("the store at \"{place}\" refused a statement: {reason}") },
+                    _ => Self::Invalid {
+                        reason: format!("the store at \"{place}\" refused a statement: {reason}"),
+                    },
                 }
             }
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt { place, reason },
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
+                Self::Corrupt { place, reason }
+            }
             _ => Self::Unavailable { place, reason },
         }
     }

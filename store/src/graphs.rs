@@ -72,11 +72,17 @@ impl Store {
     /// version was the active one already.
     pub async fn apply(&self, new: NewVersion) -> Result<Activation> {
         if schemas::graph::version(&new.canonical) != new.version {
-            return Err(StoreError::invalid(format!("version \"{}\" is not the sha256 of the canonical form", new.version)));
+            return Err(StoreError::invalid(format!(
+                "version \"{}\" is not the sha256 of the canonical form",
+                new.version
+            )));
         }
         let distinct: HashSet<&str> = new.webhooks.iter().map(|(path, _)| path.as_str()).collect();
         if distinct.len() != new.webhooks.len() {
-            return Err(StoreError::invalid(format!("graph \"{}\" has a webhook path twice; give each its own", new.graph)));
+            return Err(StoreError::invalid(format!(
+                "graph \"{}\" has a webhook path twice; give each its own",
+                new.graph
+            )));
         }
 
         let mut transaction = self.database.begin().await?;
@@ -85,47 +91,92 @@ impl Store {
         {
             return Ok(present);
         }
-        let version = sqlx::query("insert into versions (version, canonical) values ($1, $2) on conflict (version) do nothing");
-        transaction.execute(version.bind(&new.version).bind(new.canonical.as_slice())).await?;
+        let version = sqlx::query(
+            "insert into versions (version, canonical) values ($1, $2) on conflict (version) do nothing",
+        );
+        transaction
+            .execute(version.bind(&new.version).bind(new.canonical.as_slice()))
+            .await?;
         claim_paths(&mut transaction, &new).await?;
 
         let epoch = transaction.count(EPOCH, 1).await?;
         let change = sqlx::query(
             "insert into changes (epoch, tenant, graph, kind, version, source, at_ms) values ($1, $2, $3, 'applied', $4, $5, $6)",
         );
-        let change = change.bind(epoch).bind(&new.tenant).bind(&new.graph).bind(&new.version);
-        transaction.execute(change.bind(&new.source).bind(new.at_ms)).await?;
+        let change = change
+            .bind(epoch)
+            .bind(&new.tenant)
+            .bind(&new.graph)
+            .bind(&new.version);
+        transaction
+            .execute(change.bind(&new.source).bind(new.at_ms))
+            .await?;
         let graph = sqlx::query(
             "insert into graphs (tenant, graph, version, epoch, at_ms) values ($1, $2, $3, $4, $5)
              on conflict (tenant, graph) do update set version = excluded.version, epoch = excluded.epoch, at_ms = excluded.at_ms",
         );
         let graph = graph.bind(&new.tenant).bind(&new.graph).bind(&new.version);
-        transaction.execute(graph.bind(epoch).bind(new.at_ms)).await?;
+        transaction
+            .execute(graph.bind(epoch).bind(new.at_ms))
+            .await?;
         transaction.commit().await?;
-        let NewVersion { tenant, graph, version, at_ms, .. } = new;
-        Ok(Activation { tenant, graph, version, epoch, at_ms, changed: true })
+        let NewVersion {
+            tenant,
+            graph,
+            version,
+            at_ms,
+            ..
+        } = new;
+        Ok(Activation {
+            tenant,
+            graph,
+            version,
+            epoch,
+            at_ms,
+            changed: true,
+        })
     }
 
     /// The graph's active version; `changed` is false.
     pub async fn active(&self, tenant: &str, graph: &str) -> Result<Option<Activation>> {
         let select = sqlx::query_as(ACTIVE).bind(tenant).bind(graph);
-        Ok(self.database.read_optional::<ActivationRow>(select).await?.map(activation))
+        Ok(self
+            .database
+            .read_optional::<ActivationRow>(select)
+            .await?
+            .map(activation))
     }
 
     /// The canonical form of a version.
     pub async fn version(&self, version: &str) -> Result<Option<Vec<u8>>> {
-        let select = sqlx::query_as("select canonical from versions where version = $1").bind(version);
-        Ok(self.database.read_optional::<(Vec<u8>,)>(select).await?.map(|(canonical,)| canonical))
+        let select =
+            sqlx::query_as("select canonical from versions where version = $1").bind(version);
+        Ok(self
+            .database
+            .read_optional::<(Vec<u8>,)>(select)
+            .await?
+            .map(|(canonical,)| canonical))
     }
 
     /// The tenant's graphs in the order of their names, those after `after`.
-    pub async fn graphs(&self, tenant: &str, after: Option<&str>, limit: u32) -> Result<Vec<Activation>> {
+    pub async fn graphs(
+        &self,
+        tenant: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Activation>> {
         let select = sqlx::query_as(
             "select tenant, graph, version, epoch, at_ms from graphs
              where tenant = $1 and graph > $2 order by graph limit $3",
         );
         let select = select.bind(tenant).bind(after.unwrap_or("")).bind(limit);
-        Ok(self.database.read_all::<ActivationRow>(select).await?.into_iter().map(activation).collect())
+        Ok(self
+            .database
+            .read_all::<ActivationRow>(select)
+            .await?
+            .into_iter()
+            .map(activation)
+            .collect())
     }
 
     /// What happened to the graph, the latest first.
@@ -134,7 +185,8 @@ impl Store {
             "select epoch, tenant, graph, kind, version, source, at_ms from changes
              where tenant = $1 and graph = $2 order by epoch desc limit $3",
         );
-        self.changes(select.bind(tenant).bind(graph).bind(limit)).await
+        self.changes(select.bind(tenant).bind(graph).bind(limit))
+            .await
     }
 
     /// The changes of all graphs after this epoch, in the order of their epochs. A reader that goes on from the last
@@ -154,9 +206,16 @@ impl Store {
              from webhooks w join graphs g on g.tenant = w.tenant and g.graph = w.graph
              where w.tenant = $1 and w.path = $2",
         );
-        let found: Option<(String, String, String, i64)> =
-            self.database.read_optional(select.bind(tenant).bind(path)).await?;
-        Ok(found.map(|(graph, trigger, version, epoch)| Hook { graph, trigger, version, epoch }))
+        let found: Option<(String, String, String, i64)> = self
+            .database
+            .read_optional(select.bind(tenant).bind(path))
+            .await?;
+        Ok(found.map(|(graph, trigger, version, epoch)| Hook {
+            graph,
+            trigger,
+            version,
+            epoch,
+        }))
     }
 
     async fn changes(
@@ -167,39 +226,84 @@ impl Store {
         let change = |(epoch, tenant, graph, kind, version, source, at_ms): ChangeRow| {
             let kind = match kind.as_str() {
                 "applied" => ChangeKind::Applied,
-                _ => return Err(self.database.corrupt(&format!("a change of unknown kind \"{kind}\""))),
+                _ => {
+                    return Err(self
+                        .database
+                        .corrupt(&format!("a change of unknown kind \"{kind}\"")));
+                }
             };
-            Ok(Change { epoch, tenant, graph, kind, version, source, at_ms })
+            Ok(Change {
+                epoch,
+                tenant,
+                graph,
+                kind,
+                version,
+                source,
+                at_ms,
+            })
         };
         rows.into_iter().map(change).collect()
     }
 }
 
-const ACTIVE: &str = "select tenant, graph, version, epoch, at_ms from graphs where tenant = $1 and graph = $2";
+const ACTIVE: &str =
+    "select tenant, graph, version, epoch, at_ms from graphs where tenant = $1 and graph = $2";
 
 type ActivationRow = (String, String, String, i64, i64);
 type ChangeRow = (i64, String, String, String, String, String, i64);
 
 fn activation((tenant, graph, version, epoch, at_ms): ActivationRow) -> Activation {
-    Activation { tenant, graph, version, epoch, at_ms, changed: false }
+    Activation {
+        tenant,
+        graph,
+        version,
+        epoch,
+        at_ms,
+        changed: false,
+    }
 }
 
-async fn active(transaction: &mut Transaction<'_>, tenant: &str, graph: &str) -> Result<Option<Activation>> {
+async fn active(
+    transaction: &mut Transaction<'_>,
+    tenant: &str,
+    graph: &str,
+) -> Result<Option<Activation>> {
     let select = sqlx::query_as(ACTIVE).bind(tenant).bind(graph);
-    Ok(transaction.optional::<ActivationRow>(select).await?.map(activation))
+    Ok(transaction
+        .optional::<ActivationRow>(select)
+        .await?
+        .map(activation))
 }
 
 /// Replaces the graph's webhook paths; refuses one that another graph has.
 async fn claim_paths(transaction: &mut Transaction<'_>, new: &NewVersion) -> Result<()> {
     let delete = sqlx::query("delete from webhooks where tenant = $1 and graph = $2");
-    transaction.execute(delete.bind(&new.tenant).bind(&new.graph)).await?;
+    transaction
+        .execute(delete.bind(&new.tenant).bind(&new.graph))
+        .await?;
     for (path, trigger) in &new.webhooks {
         let owner = sqlx::query_as("select graph from webhooks where tenant = $1 and path = $2");
-        if let Some((owner,)) = transaction.optional::<(String,)>(owner.bind(&new.tenant).bind(path)).await? {
-            return Err(StoreError::PathTaken { path: path.clone(), owner });
+        if let Some((owner,)) = transaction
+            .optional::<(String,)>(owner.bind(&new.tenant).bind(path))
+            .await?
+        {
+            return Err(StoreError::PathTaken {
+                path: path.clone(),
+                owner,
+            });
         }
-        let insert = sqlx::query("insert into webhooks (tenant, path, graph, trigger_name) values ($1, $2, $3, $4)");
-        transaction.execute(insert.bind(&new.tenant).bind(path).bind(&new.graph).bind(trigger)).await?;
+        let insert = sqlx::query(
+            "insert into webhooks (tenant, path, graph, trigger_name) values ($1, $2, $3, $4)",
+        );
+        transaction
+            .execute(
+                insert
+                    .bind(&new.tenant)
+                    .bind(path)
+                    .bind(&new.graph)
+                    .bind(trigger),
+            )
+            .await?;
     }
     Ok(())
 }

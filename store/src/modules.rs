@@ -18,10 +18,18 @@ impl Store {
     /// Keeps the module and gives its digest, `sha256:<64 hex>`. The same bytes again are the same module.
     pub async fn put_module(&self, module: &[u8]) -> Result<String> {
         let digest = format!("sha256:{}", hex::encode(Sha256::digest(module)));
-        if self.has_modules(std::slice::from_ref(&digest)).await?.is_empty() {
+        if self
+            .has_modules(std::slice::from_ref(&digest))
+            .await?
+            .is_empty()
+        {
             let mut transaction = self.database.begin().await?;
-            let insert = sqlx::query("insert into modules (digest, bytes) values ($1, $2) on conflict (digest) do nothing");
-            transaction.execute(insert.bind(&digest).bind(module)).await?;
+            let insert = sqlx::query(
+                "insert into modules (digest, bytes) values ($1, $2) on conflict (digest) do nothing",
+            );
+            transaction
+                .execute(insert.bind(&digest).bind(module))
+                .await?;
             transaction.commit().await?;
         }
         Ok(digest)
@@ -38,7 +46,8 @@ impl Store {
     pub async fn has_modules(&self, digests: &[String]) -> Result<Vec<String>> {
         let mut here = Vec::with_capacity(digests.len());
         for digest in digests {
-            let select = sqlx::query_as("select digest from modules where digest = $1").bind(digest);
+            let select =
+                sqlx::query_as("select digest from modules where digest = $1").bind(digest);
             let found: Option<(String,)> = self.database.read_optional(select).await?;
             here.extend(found.map(|(digest,)| digest));
         }
@@ -47,8 +56,19 @@ impl Store {
 
     /// Modules in the order of their digests, those after `after`.
     pub async fn modules(&self, after: Option<&str>, limit: u32) -> Result<Vec<ModuleSummary>> {
-        let select = sqlx::query_as("select digest, length(bytes) from modules where digest > $1 order by digest limit $2");
-        let found: Vec<(String, i64)> = self.database.read_all(select.bind(after.unwrap_or("")).bind(limit)).await?;
-        Ok(found.into_iter().map(|(digest, bytes)| ModuleSummary { digest, bytes: bytes as u64 }).collect())
+        let select = sqlx::query_as(
+            "select digest, length(bytes) from modules where digest > $1 order by digest limit $2",
+        );
+        let found: Vec<(String, i64)> = self
+            .database
+            .read_all(select.bind(after.unwrap_or("")).bind(limit))
+            .await?;
+        Ok(found
+            .into_iter()
+            .map(|(digest, bytes)| ModuleSummary {
+                digest,
+                bytes: bytes as u64,
+            })
+            .collect())
     }
 }

@@ -23,14 +23,16 @@ pub(crate) const STEPS: &[&[&str]] = &[&[
         tenant text not null, path text not null, graph text not null, trigger_name text not null,
         primary key (tenant, path))",
     "create index webhooks_of_graph on webhooks (tenant, graph)",
-    // Keys seen, for at least 24 hours. The rows lie in order of arrival, so that old ones are found without an index
-    // of their times, and only the narrow index of hashes is written all over. (Postgres: id generated as identity.)
+    // Keys seen, for at least 24 hours. The rows lie about in order of arrival, so that old ones are found without an
+    // index of their times, and only the narrow index of hashes is written all over: in large sorted parts, see
+    // inbox/recent.rs. (Postgres: id generated as identity.)
     "create table inbox_keys (
         id integer primary key, hash blob not null, execution blob not null, body_sha256 blob not null,
         at_ms bigint not null)",
     "create unique index inbox_keys_hash on inbox_keys (hash)",
-    // One row per group commit: the records numbered first_number .. first_number + n - 1, until they are emitted.
+    // One row per group commit: the records numbered first_number .. first_number + n - 1, until they are emitted and
+    // their keys are in inbox_keys. `keys` stands before `data`, so that it is read alone.
     "create table inbox_batches (
-        shard bigint not null, first_number bigint not null, n bigint not null, data blob not null)",
+        shard bigint not null, first_number bigint not null, n bigint not null, keys blob not null, data blob not null)",
     "create unique index inbox_batches_number on inbox_batches (shard, first_number)",
 ]];

@@ -21,7 +21,12 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     pub(crate) fn new(log: Arc<dyn Log>) -> Self {
-        Self { log, appender: None, commits: Arc::default(), faults: false }
+        Self {
+            log,
+            appender: None,
+            commits: Arc::default(),
+            faults: false,
+        }
     }
 }
 
@@ -33,10 +38,14 @@ struct FaultySource {
 impl Source for FaultySource {
     fn commit(&mut self, records: Vec<Outgoing>, position: Bytes) -> Result<()> {
         match self.commits.fetch_add(1, Ordering::Relaxed) % 3 {
-            0 => Err(LogError::Unavailable { reason: "before".to_owned() }),
+            0 => Err(LogError::Unavailable {
+                reason: "before".to_owned(),
+            }),
             1 => {
                 self.source.commit(records, position)?;
-                Err(LogError::Uncertain { what: "after".to_owned() })
+                Err(LogError::Uncertain {
+                    what: "after".to_owned(),
+                })
             }
             _ => self.source.commit(records, position),
         }
@@ -67,7 +76,13 @@ impl Log for Faulty {
         if !self.faults {
             return Ok((source, position));
         }
-        Ok((Box::new(FaultySource { source, commits: self.commits.clone() }), position))
+        Ok((
+            Box::new(FaultySource {
+                source,
+                commits: self.commits.clone(),
+            }),
+            position,
+        ))
     }
     fn appender(&self) -> Arc<dyn Append> {
         self.appender.clone().unwrap_or_else(|| self.log.appender())
@@ -77,7 +92,12 @@ impl Log for Faulty {
 async fn send(line: &Line, deliveries: std::ops::Range<usize>) -> Vec<String> {
     let mut ids = Vec::new();
     for delivery in deliveries {
-        ids.push(line.github(&format!("d-{delivery}"), "{}").await.execution().to_owned());
+        ids.push(
+            line.github(&format!("d-{delivery}"), "{}")
+                .await
+                .execution()
+                .to_owned(),
+        );
     }
     ids
 }
@@ -92,16 +112,28 @@ fn once(ids: &[String]) -> std::collections::HashMap<String, usize> {
 async fn a_crash_between_commit_and_mark_emits_nothing_twice() {
     let line = Line::new().await;
     let mut ids = send(&line, 0..10).await;
-    let rows = line.store.inbox().after(ingest::SHARD, 0, 7, 1 << 20).await.unwrap();
+    let rows = line
+        .store
+        .inbox()
+        .after(ingest::SHARD, 0, 7, 1 << 20)
+        .await
+        .unwrap();
     let (mut source, position) = line.log.source("inbox-0").unwrap();
     assert_eq!(position, None);
     let last = rows.last().unwrap().number;
     let records = rows.into_iter().map(|row| Outgoing {
         topic: topics::catalog::TRIGGERS.into(),
         partition: None,
-        record: topics::Record { key: row.record_key, value: Some(row.record), headers: vec![], timestamp_ms: row.timestamp_ms },
+        record: topics::Record {
+            key: row.record_key,
+            value: Some(row.record),
+            headers: vec![],
+            timestamp_ms: row.timestamp_ms,
+        },
     });
-    source.commit(records.collect(), Bytes::from(last.to_string())).unwrap();
+    source
+        .commit(records.collect(), Bytes::from(last.to_string()))
+        .unwrap();
     drop(source);
 
     let source = line.source();
@@ -136,7 +168,13 @@ async fn a_fenced_source_opens_its_shard_again() {
     let (mut rival, _) = line.log.source("inbox-0").unwrap();
     ids.extend(send(&line, 3..6).await);
     line.drained().await;
-    assert!(matches!(rival.commit(vec![], Bytes::from_static(b"0")), Err(LogError::Fenced { .. })), "now it is the fenced one");
+    assert!(
+        matches!(
+            rival.commit(vec![], Bytes::from_static(b"0")),
+            Err(LogError::Fenced { .. })
+        ),
+        "now it is the fenced one"
+    );
     source.stop().await;
     assert_eq!(counted(&line.triggers()), once(&ids));
 }
@@ -145,7 +183,10 @@ async fn a_fenced_source_opens_its_shard_again() {
 async fn commits_that_fail_before_or_after_are_no_loss_and_no_double() {
     let store = Store::memory().await.unwrap();
     apply(&store, GRAPH).await;
-    let log = Arc::new(Faulty { faults: true, ..Faulty::new(memory()) });
+    let log = Arc::new(Faulty {
+        faults: true,
+        ..Faulty::new(memory())
+    });
     let line = Line::with(log.clone(), store, IngestConfig::default()).await;
     let source = line.source();
     let mut ids = Vec::new();

@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use ingest::{Clock, Components, Ingest, IngestConfig, InboxSource, Secret};
+use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret};
 use schemas::graph::{Resolve, TriggerKind};
 use schemas::records::Trigger;
 use sha2::Sha256;
@@ -58,12 +58,16 @@ impl Resolve for Files {
 }
 
 pub(crate) async fn apply(store: &Store, graph: &str) -> Activation {
-    let parsed = schemas::graph::parse(graph, "graph.yaml").unwrap_or_else(|problems| panic!("{problems}"));
+    let parsed =
+        schemas::graph::parse(graph, "graph.yaml").unwrap_or_else(|problems| panic!("{problems}"));
     let canonical = parsed.resolve(&mut Files).unwrap().canonical().unwrap();
-    let webhooks = parsed.triggers.iter().filter_map(|trigger| match &trigger.kind {
-        TriggerKind::Webhook(webhook) => Some((webhook.path.clone(), trigger.name.clone())),
-        _ => None,
-    });
+    let webhooks = parsed
+        .triggers
+        .iter()
+        .filter_map(|trigger| match &trigger.kind {
+            TriggerKind::Webhook(webhook) => Some((webhook.path.clone(), trigger.name.clone())),
+            _ => None,
+        });
     let new = NewVersion {
         tenant: "default".to_owned(),
         graph: parsed.name.clone(),
@@ -93,7 +97,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn execution(&self) -> &str {
-        self.body["execution"].as_str().unwrap_or_else(|| panic!("{} {}", self.status, self.body))
+        self.body["execution"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{} {}", self.status, self.body))
     }
 }
 
@@ -117,8 +123,12 @@ impl Line {
             "SHOP" => Some(Secret::new(STANDARD_SECRET)),
             _ => None,
         };
-        let components =
-            Components { log: log.clone(), store: store.clone(), secrets: Arc::new(secrets), clock: clock(&now_us) };
+        let components = Components {
+            log: log.clone(),
+            store: store.clone(),
+            secrets: Arc::new(secrets),
+            clock: clock(&now_us),
+        };
         config.validate().unwrap();
         let ingest = Ingest::new(config, components);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -126,49 +136,95 @@ impl Line {
         let mut server = JoinSet::new();
         let router = ingest::router(ingest.clone());
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { log, store, ingest, now_us, address, _server: server }
+        Self {
+            log,
+            store,
+            ingest,
+            now_us,
+            address,
+            _server: server,
+        }
     }
 
-    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         self.send(Method::POST, path, headers, body).await
     }
 
-    pub(crate) async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         let mut driver = JoinSet::new();
         driver.spawn(async move { drop(connection.await) });
-        let response = sender.send_request(request.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let response = sender
+            .send_request(request.body(Full::new(body.into())).unwrap())
+            .await
+            .unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: head.status, headers: head.headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
     }
 
     /// A webhook as GitHub sends it.
     pub(crate) async fn github(&self, delivery: &str, body: &str) -> Answer {
-        let headers = [("x-github-delivery", delivery), ("x-hub-signature-256", &sign(body)), ("x-github-event", "push")];
-        self.post("/hooks/default/github", &headers, body.to_owned()).await
+        let headers = [
+            ("x-github-delivery", delivery),
+            ("x-hub-signature-256", &sign(body)),
+            ("x-github-event", "push"),
+        ];
+        self.post("/hooks/default/github", &headers, body.to_owned())
+            .await
     }
 
     pub(crate) fn source(&self) -> InboxSource {
-        InboxSource::start(self.log.clone(), &self.store, clock(&self.now_us), &IngestConfig::default()).unwrap()
+        InboxSource::start(
+            self.log.clone(),
+            &self.store,
+            clock(&self.now_us),
+            &IngestConfig::default(),
+        )
+        .unwrap()
     }
 
     /// What is on `weir.triggers`, all of it.
     pub(crate) fn records(&self) -> Vec<Fetched> {
-        let partitions = (0..self.log.partitions(catalog::TRIGGERS).unwrap())
-            .map(|number| Partition { topic: catalog::TRIGGERS.into(), number });
+        let partitions =
+            (0..self.log.partitions(catalog::TRIGGERS).unwrap()).map(|number| Partition {
+                topic: catalog::TRIGGERS.into(),
+                number,
+            });
         let mut records = Vec::new();
         for partition in partitions {
             let (start, end) = self.log.offsets(&partition).unwrap();
             let mut reader = self.log.reader(vec![(partition, start)], 1_000).unwrap();
             let mut left = (end - start) as usize;
             while left > 0 {
-                let Polled::Records(some) = reader.poll(Duration::from_secs(10)).unwrap() else { continue };
+                let Polled::Records(some) = reader.poll(Duration::from_secs(10)).unwrap() else {
+                    continue;
+                };
                 left -= some.len();
                 records.extend(some);
             }
@@ -192,7 +248,14 @@ impl Line {
     /// Waits until the inbox has nothing left to emit.
     pub(crate) async fn drained(&self) {
         let mut ticks = tokio::time::interval(Duration::from_millis(2));
-        while !self.store.inbox().after(ingest::SHARD, 0, 1, 1).await.unwrap().is_empty() {
+        while !self
+            .store
+            .inbox()
+            .after(ingest::SHARD, 0, 1, 1)
+            .await
+            .unwrap()
+            .is_empty()
+        {
             ticks.tick().await;
         }
     }

@@ -17,13 +17,20 @@ use crate::line::{GRAPH, Line, apply, memory};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_exist() {
     let line = Line::new().await;
-    for path in ["/hooks/default/none", "/hooks/other/open/orders", "/hooks/default/open", "/hooks/default/open/orders/"] {
+    for path in [
+        "/hooks/default/none",
+        "/hooks/other/open/orders",
+        "/hooks/default/open",
+        "/hooks/default/open/orders/",
+    ] {
         let answer = line.post(path, &[], "").await;
         assert_eq!(answer.status, 404, "{path}");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert_eq!(answer.body["status"], 404);
     }
-    let answer = line.send(Method::GET, "/hooks/default/open/orders", &[], "").await;
+    let answer = line
+        .send(Method::GET, "/hooks/default/open/orders", &[], "")
+        .await;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.headers["allow"], "POST");
     assert!(line.triggers().is_empty());
@@ -33,9 +40,21 @@ async fn what_does_not_exist() {
 async fn a_body_too_large() {
     let line = Line::new().await;
     let limit = 512 << 10;
-    let answer = line.post("/hooks/default/open/orders", &[], Bytes::from(vec![b'1'; limit])).await;
+    let answer = line
+        .post(
+            "/hooks/default/open/orders",
+            &[],
+            Bytes::from(vec![b'1'; limit]),
+        )
+        .await;
     assert_eq!(answer.status, 202, "the limit itself is allowed");
-    let answer = line.post("/hooks/default/open/orders", &[], Bytes::from(vec![b'1'; limit + 1])).await;
+    let answer = line
+        .post(
+            "/hooks/default/open/orders",
+            &[],
+            Bytes::from(vec![b'1'; limit + 1]),
+        )
+        .await;
     assert_eq!(answer.status, 413);
 
     // Chunked, so that no length is announced: refused while it is read, not after the last byte.
@@ -55,9 +74,22 @@ async fn a_body_too_large() {
 async fn a_body_that_does_not_come() {
     let store = Store::memory().await.unwrap();
     apply(&store, GRAPH).await;
-    let line = Line::with(memory(), store, IngestConfig { body_timeout_ms: 20, ..IngestConfig::default() }).await;
+    let line = Line::with(
+        memory(),
+        store,
+        IngestConfig {
+            body_timeout_ms: 20,
+            ..IngestConfig::default()
+        },
+    )
+    .await;
     let mut stream = TcpStream::connect(line.address).await.unwrap();
-    stream.write_all(b"POST /hooks/default/open/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+    stream
+        .write_all(
+            b"POST /hooks/default/open/orders HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nhalf",
+        )
+        .await
+        .unwrap();
     let mut head = [0; 12];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(&head, b"HTTP/1.1 408");
@@ -67,29 +99,78 @@ async fn a_body_that_does_not_come() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_the_schema_does_not_allow() {
     let line = Line::new().await;
-    let answer = line.post("/hooks/default/strict", &[], r#"{"id": 1, "#).await;
+    let answer = line
+        .post("/hooks/default/strict", &[], r#"{"id": 1, "#)
+        .await;
     assert_eq!(answer.status, 422);
-    assert_eq!(answer.body["errors"][0], json!({"path": "", "message": "no JSON at line 1, column 10"}));
-    let answer = line.post("/hooks/default/strict", &[], r#"{"id": 1, "lines": [{"price": 1}, {"price": "geheim"}]}"#).await;
+    assert_eq!(
+        answer.body["errors"][0],
+        json!({"path": "", "message": "no JSON at line 1, column 10"})
+    );
+    let answer = line
+        .post(
+            "/hooks/default/strict",
+            &[],
+            r#"{"id": 1, "lines": [{"price": 1}, {"price": "geheim"}]}"#,
+        )
+        .await;
     assert_eq!(answer.status, 422);
     assert_eq!(answer.body["errors"][0]["path"], "/lines/1/price");
-    assert!(!answer.body.to_string().contains("geheim"), "{}", answer.body);
+    assert!(
+        !answer.body.to_string().contains("geheim"),
+        "{}",
+        answer.body
+    );
     let answer = line.post("/hooks/default/strict", &[], "{}").await;
-    assert_eq!((answer.status.as_u16(), &answer.body["errors"][0]["path"]), (422, &json!("")));
-    assert_eq!(line.post("/hooks/default/strict", &[], r#"{"id": 1}"#).await.status, 202);
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["errors"][0]["path"]),
+        (422, &json!(""))
+    );
+    assert_eq!(
+        line.post("/hooks/default/strict", &[], r#"{"id": 1}"#)
+            .await
+            .status,
+        202
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_that_cannot_be_made() {
     let line = Line::new().await;
     for body in [r#"{"client": "geheim"}"#, "no json", ""] {
-        let answer = line.post("/hooks/default/keyed", &[("content-type", "application/json")], body).await;
+        let answer = line
+            .post(
+                "/hooks/default/keyed",
+                &[("content-type", "application/json")],
+                body,
+            )
+            .await;
         assert_eq!(answer.status, 422, "{body}");
-        assert!(answer.body["detail"].as_str().unwrap().contains("event.data.customer"), "{}", answer.body);
-        assert!(!answer.body.to_string().contains("geheim"), "{}", answer.body);
+        assert!(
+            answer.body["detail"]
+                .as_str()
+                .unwrap()
+                .contains("event.data.customer"),
+            "{}",
+            answer.body
+        );
+        assert!(
+            !answer.body.to_string().contains("geheim"),
+            "{}",
+            answer.body
+        );
     }
     let long = "k".repeat(256);
-    assert_eq!(line.post("/hooks/default/open/orders", &[("idempotency-key", &long)], "").await.status, 400);
+    assert_eq!(
+        line.post(
+            "/hooks/default/open/orders",
+            &[("idempotency-key", &long)],
+            ""
+        )
+        .await
+        .status,
+        400
+    );
     assert!(line.triggers().is_empty());
 }
 
@@ -97,15 +178,25 @@ async fn a_key_that_cannot_be_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_store() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options { bytes_max: Some(2 << 20) };
-    let store = Store::open_with(&folder.path().join("store.db"), &options).await.unwrap();
+    let options = Options {
+        bytes_max: Some(2 << 20),
+    };
+    let store = Store::open_with(&folder.path().join("store.db"), &options)
+        .await
+        .unwrap();
     apply(&store, GRAPH).await;
     let line = Line::with(memory(), store, IngestConfig::default()).await;
     let mut taken = 0;
     let refused = loop {
         let key = format!("k-{taken}");
         let body = Bytes::from(vec![b'1'; 200 << 10]);
-        let answer = line.post("/hooks/default/open/orders", &[("idempotency-key", &key)], body).await;
+        let answer = line
+            .post(
+                "/hooks/default/open/orders",
+                &[("idempotency-key", &key)],
+                body,
+            )
+            .await;
         if answer.status != 202 {
             break answer;
         }
@@ -118,7 +209,16 @@ async fn a_full_store() {
     let source = line.source();
     line.until(taken).await;
     line.drained().await;
-    assert_eq!(line.post("/hooks/default/open/orders", &[("idempotency-key", "later")], "1").await.status, 202);
+    assert_eq!(
+        line.post(
+            "/hooks/default/open/orders",
+            &[("idempotency-key", "later")],
+            "1"
+        )
+        .await
+        .status,
+        202
+    );
     line.drained().await;
     source.stop().await;
     assert_eq!(line.triggers().len(), taken + 1);
@@ -129,12 +229,19 @@ async fn a_log_that_cannot_be_written() {
     struct Full;
     impl Append for Full {
         fn append(&self, _: Vec<Outgoing>) -> Appended<'_> {
-            Box::pin(async { Err(LogError::Full { place: "log".to_owned() }) })
+            Box::pin(async {
+                Err(LogError::Full {
+                    place: "log".to_owned(),
+                })
+            })
         }
     }
     let store = Store::memory().await.unwrap();
     apply(&store, GRAPH).await;
-    let log: Arc<dyn Log> = Arc::new(Faulty { appender: Some(Arc::new(Full)), ..Faulty::new(memory()) });
+    let log: Arc<dyn Log> = Arc::new(Faulty {
+        appender: Some(Arc::new(Full)),
+        ..Faulty::new(memory())
+    });
     let line = Line::with(log, store, IngestConfig::default()).await;
     let answer = line.post("/hooks/default/open/orders", &[], "").await;
     assert_eq!(answer.status, 503);

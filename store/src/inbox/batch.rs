@@ -47,7 +47,12 @@ pub(super) fn decode(data: &Bytes) -> Option<Vec<Row>> {
             return None;
         }
         let record_key = (key > 0).then(|| rest.slice(HEAD..key_end));
-        rows.push(Row { number: 0, timestamp_ms, record_key, record: rest.slice(key_end..end) });
+        rows.push(Row {
+            number: 0,
+            timestamp_ms,
+            record_key,
+            record: rest.slice(key_end..end),
+        });
         rest = rest.slice(end..);
     }
     Some(rows)
@@ -74,9 +79,18 @@ mod tests {
 
     #[test]
     fn what_goes_in_comes_out() {
-        let entries = [entry(None, b"a"), entry(Some(b""), b""), entry(Some(b"key"), b"value")];
+        let entries = [
+            entry(None, b"a"),
+            entry(Some(b""), b""),
+            entry(Some(b"key"), b"value"),
+        ];
         let data = Bytes::from(encode(entries.iter()));
-        let row = |e: &Entry| Row { number: 0, timestamp_ms: 7, record_key: e.record_key.clone(), record: e.record.clone() };
+        let row = |e: &Entry| Row {
+            number: 0,
+            timestamp_ms: 7,
+            record_key: e.record_key.clone(),
+            record: e.record.clone(),
+        };
         assert_eq!(decode(&data), Some(entries.iter().map(row).collect()));
     }
 

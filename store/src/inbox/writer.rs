@@ -3,19 +3,28 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use schemas::ExecutionId;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::recent::{self, Known, Recent};
 use super::{BATCH_RECORDS_MAX, Entry, Key, Put, batch};
 use crate::database::{Database, Transaction};
 use crate::{Result, StoreError};
 
 /// A row of `inbox_batches` does not grow beyond this, but for a single record.
 const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Keys held in memory while nobody emits.
+const RECENT_MAX: usize = 32_768;
 
 pub(super) enum Command {
-    Put { entry: Entry, reply: oneshot::Sender<Result<Put>> },
-    Emitted { shard: u32, up_to: i64, reply: oneshot::Sender<Result<()>> },
+    Put {
+        entry: Entry,
+        reply: oneshot::Sender<Result<Put>>,
+    },
+    Emitted {
+        shard: u32,
+        up_to: i64,
+        reply: oneshot::Sender<Result<()>>,
+    },
     Stop,
 }
 
@@ -25,7 +34,16 @@ pub(super) fn counter(shard: u32) -> String {
 }
 
 /// Runs until it is told to stop, or nobody is left who could tell it anything.
-pub(super) async fn run(database: Arc<Database>, mut waiting: mpsc::Receiver<Command>, committed: watch::Sender<u64>) {
+pub(super) async fn run(
+    database: Arc<Database>,
+    mut waiting: mpsc::Receiver<Command>,
+    committed: watch::Sender<u64>,
+) {
+    let mut writer = Writer {
+        database,
+        committed,
+        recent: None,
+    };
     let mut commands = Vec::with_capacity(BATCH_RECORDS_MAX);
     let mut stop = false;
     while !stop && waiting.recv_many(&mut commands, BATCH_RECORDS_MAX).await > 0 {
@@ -35,16 +53,20 @@ pub(super) async fn run(database: Arc<Database>, mut waiting: mpsc::Receiver<Com
                 Command::Put { entry, reply } => {
                     let size = batch::size(&entry);
                     if !group.puts.is_empty() && group.bytes + size > BATCH_BYTES_MAX {
-                        std::mem::take(&mut group).commit(&database, &committed).await;
+                        writer.commit(std::mem::take(&mut group)).await;
                     }
                     group.bytes += size;
                     group.puts.push((entry, reply));
                 }
-                Command::Emitted { shard, up_to, reply } => group.emitted.push((shard, up_to, reply)),
+                Command::Emitted {
+                    shard,
+                    up_to,
+                    reply,
+                } => group.emitted.push((shard, up_to, reply)),
                 Command::Stop => stop = true,
             }
         }
-        group.commit(&database, &committed).await;
+        writer.commit(group).await;
     }
 }
 
@@ -56,110 +78,173 @@ struct Group {
     bytes: usize,
 }
 
-impl Group {
-    async fn commit(self, database: &Database, committed: &watch::Sender<u64>) {
-        if self.puts.is_empty() && self.emitted.is_empty() {
+struct Writer {
+    database: Arc<Database>,
+    committed: watch::Sender<u64>,
+    /// `None`: to be read from the batches first, at the start and after a commit that failed or seemed to.
+    recent: Option<Recent>,
+}
+
+/// What a transaction has put, not committed yet.
+#[derive(Default)]
+struct Written<'e> {
+    puts: Vec<Put>,
+    /// Of each shard: the last number and what is new.
+    fresh: Vec<(u32, i64, Vec<&'e Entry>)>,
+}
+
+impl Writer {
+    async fn commit(&mut self, group: Group) {
+        if group.puts.is_empty() && group.emitted.is_empty() {
             return;
         }
-        let (entries, replies): (Vec<_>, Vec<_>) = self.puts.into_iter().unzip();
-        let marks: Vec<(u32, i64)> = self.emitted.iter().map(|(shard, up_to, _)| (*shard, *up_to)).collect();
-        let outcome = write(database, &entries, &marks).await;
+        let (entries, replies): (Vec<_>, Vec<_>) = group.puts.into_iter().unzip();
+        let marks: Vec<(u32, i64)> = group
+            .emitted
+            .iter()
+            .map(|(shard, up_to, _)| (*shard, *up_to))
+            .collect();
+        let outcome = self.write(&entries, &marks).await;
         if matches!(&outcome, Ok(puts) if puts.contains(&Put::New)) {
-            committed.send_modify(|commits| *commits += 1);
+            self.committed.send_modify(|commits| *commits += 1);
         }
         // Who does not wait for the answer any more gets none.
         for (index, reply) in replies.into_iter().enumerate() {
-            drop(reply.send(outcome.as_ref().map(|puts| puts[index]).map_err(StoreError::clone)));
+            drop(
+                reply.send(
+                    outcome
+                        .as_ref()
+                        .map(|puts| puts[index])
+                        .map_err(StoreError::clone),
+                ),
+            );
         }
-        for (_, _, reply) in self.emitted {
+        for (_, _, reply) in group.emitted {
             drop(reply.send(outcome.as_ref().map(|_| ()).map_err(StoreError::clone)));
         }
     }
-}
 
-async fn write(database: &Database, entries: &[Entry], marks: &[(u32, i64)]) -> Result<Vec<Put>> {
-    let mut transaction = database.begin().await?;
-    let puts = if entries.is_empty() { Vec::new() } else { put(&mut transaction, entries).await? };
-    for (shard, up_to) in marks {
-        let delete = sqlx::query("delete from inbox_batches where shard = $1 and first_number <= $2 and first_number + n <= $3");
-        transaction.execute(delete.bind(shard).bind(up_to).bind(up_to + 1)).await?;
+    async fn write(&mut self, entries: &[Entry], marks: &[(u32, i64)]) -> Result<Vec<Put>> {
+        // Taken out: any way out of here but the last one leaves it to be read again.
+        let recent = self.recent.take();
+        let mut transaction = self.database.begin().await?;
+        let mut recent = match recent {
+            Some(recent) => recent,
+            None => Recent::load(&mut transaction).await?,
+        };
+        let index = !marks.is_empty() || recent.len() + entries.len() > RECENT_MAX;
+        // Deletes first: in a full store the keys take the space that the records leave.
+        for (shard, up_to) in marks {
+            let delete = sqlx::query(
+                "delete from inbox_batches where shard = $1 and first_number <= $2 and first_number + n <= $3",
+            );
+            transaction
+                .execute(delete.bind(shard).bind(up_to).bind(up_to + 1))
+                .await?;
+        }
+        if index {
+            recent.index(&mut transaction).await?;
+        }
+        let written = put(&mut transaction, &recent, entries).await?;
+        transaction.commit().await?;
+        if index {
+            recent.clear();
+        }
+        for (shard, last, entries) in written.fresh {
+            recent.extend(shard, last, entries.into_iter());
+        }
+        self.recent = Some(recent);
+        Ok(written.puts)
     }
-    transaction.commit().await?;
-    Ok(puts)
 }
 
-async fn put(transaction: &mut Transaction<'_>, entries: &[Entry]) -> Result<Vec<Put>> {
-    let mut known = known(transaction, entries).await?;
-    let mut puts = Vec::with_capacity(entries.len());
-    let mut fresh = Vec::with_capacity(entries.len());
+async fn put<'e>(
+    transaction: &mut Transaction<'_>,
+    recent: &Recent,
+    entries: &'e [Entry],
+) -> Result<Written<'e>> {
+    let mut known = known(transaction, recent, entries).await?;
+    let mut written = Written {
+        puts: Vec::with_capacity(entries.len()),
+        fresh: Vec::new(),
+    };
     for entry in entries {
         // An entry of this group counts as known to those behind it: they are answered when it is durable, too.
         let put = match known.get(&entry.key) {
-            Some((_, body)) if *body != entry.body_sha256 => Put::Conflict,
-            Some((execution, _)) => Put::Duplicate { execution: *execution },
+            Some(known) if known.body_sha256 != entry.body_sha256 => Put::Conflict,
+            Some(known) => Put::Duplicate {
+                execution: known.execution,
+            },
             None => {
-                known.insert(entry.key, (entry.execution, entry.body_sha256));
-                fresh.push(entry);
+                known.insert(entry.key, recent::known(entry));
+                match written
+                    .fresh
+                    .iter_mut()
+                    .find(|(shard, ..)| *shard == entry.shard)
+                {
+                    Some((_, _, fresh)) => fresh.push(entry),
+                    None => written.fresh.push((entry.shard, 0, vec![entry])),
+                }
                 Put::New
             }
         };
-        puts.push(put);
+        written.puts.push(put);
     }
-    if fresh.is_empty() {
-        return Ok(puts);
+    for (shard, last, fresh) in &mut written.fresh {
+        let n = fresh.len() as i64;
+        *last = transaction.count(&counter(*shard), n).await?;
+        let insert = sqlx::query(
+            "insert into inbox_batches (shard, first_number, n, keys, data) values ($1, $2, $3, $4, $5)",
+        );
+        let insert = insert.bind(*shard).bind(*last - n + 1).bind(n);
+        let insert = insert
+            .bind(recent::encode(fresh.iter().copied()))
+            .bind(batch::encode(fresh.iter().copied()));
+        transaction.execute(insert).await?;
     }
-
-    remember(transaction, &fresh).await?;
-    let mut shards: Vec<u32> = fresh.iter().map(|entry| entry.shard).collect();
-    shards.sort_unstable();
-    shards.dedup();
-    for shard in shards {
-        let of_shard = fresh.iter().copied().filter(|entry| entry.shard == shard);
-        let n = of_shard.clone().count() as i64;
-        let last = transaction.count(&counter(shard), n).await?;
-        let insert = sqlx::query("insert into inbox_batches (shard, first_number, n, data) values ($1, $2, $3, $4)");
-        let insert = insert.bind(shard).bind(last - n + 1).bind(n);
-        transaction.execute(insert.bind(batch::encode(of_shard))).await?;
-    }
-    Ok(puts)
+    Ok(written)
 }
 
-/// Which of the keys are in already, with their execution and body.
-async fn known(transaction: &mut Transaction<'_>, entries: &[Entry]) -> Result<HashMap<Key, (ExecutionId, [u8; 32])>> {
-    let hashes: Vec<u8> = entries.iter().flat_map(|entry| entry.key.0).collect();
-    // One statement for any number of keys: they lie in one blob, 16 bytes each. (Postgres: unnest of an array.)
+/// Which of the keys are in already.
+async fn known(
+    transaction: &mut Transaction<'_>,
+    recent: &Recent,
+    entries: &[Entry],
+) -> Result<HashMap<Key, Known>> {
+    let mut known = HashMap::with_capacity(entries.len());
+    let mut hashes = Vec::with_capacity(16 * entries.len());
+    for entry in entries {
+        match recent.get(&entry.key) {
+            Some(found) => drop(known.insert(entry.key, found)),
+            None => hashes.extend_from_slice(&entry.key.0),
+        }
+    }
+    if hashes.is_empty() {
+        return Ok(known);
+    }
+    let indices = indices(hashes.len() / 16);
+    // (Postgres: unnest of an array.)
     let select = sqlx::query_as(
         "select hash, execution, body_sha256 from inbox_keys
          where hash in (select substr($1, 1 + 16 * value, 16) from json_each($2))",
     );
-    let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = transaction.all(select.bind(hashes).bind(indices(entries.len()))).await?;
-    let mut known = HashMap::with_capacity(entries.len());
+    let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> =
+        transaction.all(select.bind(hashes).bind(indices)).await?;
     for (hash, execution, body) in rows {
-        let row = (<[u8; 16]>::try_from(hash), <[u8; 16]>::try_from(execution), <[u8; 32]>::try_from(body));
+        let row = (
+            <[u8; 16]>::try_from(hash),
+            <[u8; 16]>::try_from(execution),
+            <[u8; 32]>::try_from(body),
+        );
         let (Ok(hash), Ok(execution), Ok(body)) = row else {
-            return Err(StoreError::Corrupt { place: "inbox".to_owned(), reason: "a key's row has the wrong size".to_owned() });
+            return Err(StoreError::Corrupt {
+                place: "inbox".to_owned(),
+                reason: "a key's row has the wrong size".to_owned(),
+            });
         };
-        known.insert(Key(hash), (ExecutionId(execution), body));
+        known.insert(Key(hash), Known::of_row(execution, body));
     }
     Ok(known)
-}
-
-async fn remember(transaction: &mut Transaction<'_>, fresh: &[&Entry]) -> Result<()> {
-    let mut rows = Vec::with_capacity(64 * fresh.len());
-    for entry in fresh {
-        rows.extend_from_slice(&entry.key.0);
-        rows.extend_from_slice(&entry.execution.0);
-        rows.extend_from_slice(&entry.body_sha256);
-    }
-    // The group's latest time stands for all: keys are kept longer by it, never shorter.
-    let at_ms = fresh.iter().map(|entry| entry.at_ms).max().unwrap_or(0);
-    let insert = sqlx::query(
-        "insert into inbox_keys (hash, execution, body_sha256, at_ms)
-         select substr($1, 1 + 64 * value, 16), substr($1, 17 + 64 * value, 16), substr($1, 33 + 64 * value, 32), $3
-         from json_each($2)",
-    );
-    transaction.execute(insert.bind(rows).bind(indices(fresh.len())).bind(at_ms)).await?;
-    Ok(())
 }
 
 /// `[0,1,2,…]`

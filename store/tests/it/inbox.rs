@@ -38,20 +38,40 @@ async fn a_key_is_taken_once() {
     both(|store| async move {
         let inbox = store.inbox();
         assert_eq!(inbox.put(entry("a", 1, 1)).await, Ok(Put::New));
-        assert_eq!(inbox.put(entry("a", 1, 2)).await, Ok(Put::Duplicate { execution: ExecutionId([1; 16]) }));
+        assert_eq!(
+            inbox.put(entry("a", 1, 2)).await,
+            Ok(Put::Duplicate {
+                execution: ExecutionId([1; 16])
+            })
+        );
         assert_eq!(inbox.put(entry("a", 2, 3)).await, Ok(Put::Conflict));
         assert_eq!(inbox.put(entry("b", 2, 4)).await, Ok(Put::New));
         let rows = all_after(&store, 0).await;
         let row = |number, key: &str| {
-            let Entry { at_ms, record_key, record, .. } = entry(key, 0, 0);
-            Row { number, timestamp_ms: at_ms, record_key, record }
+            let Entry {
+                at_ms,
+                record_key,
+                record,
+                ..
+            } = entry(key, 0, 0);
+            Row {
+                number,
+                timestamp_ms: at_ms,
+                record_key,
+                record,
+            }
         };
         assert_eq!(rows, [row(1, "a"), row(2, "b")]);
         assert_eq!(all_after(&store, 1).await, [row(2, "b")]);
 
         inbox.emitted(0, 2).await.unwrap();
         assert_eq!(all_after(&store, 0).await, []);
-        assert_eq!(inbox.put(entry("a", 1, 5)).await, Ok(Put::Duplicate { execution: ExecutionId([1; 16]) }));
+        assert_eq!(
+            inbox.put(entry("a", 1, 5)).await,
+            Ok(Put::Duplicate {
+                execution: ExecutionId([1; 16])
+            })
+        );
         assert_eq!(inbox.put(entry("c", 1, 6)).await, Ok(Put::New));
         assert_eq!(all_after(&store, 2).await[0].number, 3);
     })
@@ -60,8 +80,17 @@ async fn a_key_is_taken_once() {
 
 #[test]
 fn a_key_belongs_to_its_trigger() {
-    let keys = [["a", "b", "c", "d"], ["x", "b", "c", "d"], ["a", "x", "c", "d"], ["a", "b", "x", "d"], ["ab", "", "c", "d"]];
-    let keys: std::collections::HashSet<Key> = keys.iter().map(|[t, g, n, k]| Key::new(t, g, n, k)).collect();
+    let keys = [
+        ["a", "b", "c", "d"],
+        ["x", "b", "c", "d"],
+        ["a", "x", "c", "d"],
+        ["a", "b", "x", "d"],
+        ["ab", "", "c", "d"],
+    ];
+    let keys: std::collections::HashSet<Key> = keys
+        .iter()
+        .map(|[t, g, n, k]| Key::new(t, g, n, k))
+        .collect();
     assert_eq!(keys.len(), 5);
 }
 
@@ -77,12 +106,19 @@ async fn of_all_who_come_at_once_one_is_first() {
                 for round in 0..5 {
                     for key in 0..100 {
                         let key = (key + usize::from(task) * 7 + round) % 100;
-                        let put = store.inbox().put(entry(&key.to_string(), 9, task)).await.unwrap();
-                        answers.push((key, match put {
-                            Put::New => (true, ExecutionId([task; 16])),
-                            Put::Duplicate { execution } => (false, execution),
-                            Put::Conflict => panic!("all bodies are the same"),
-                        }));
+                        let put = store
+                            .inbox()
+                            .put(entry(&key.to_string(), 9, task))
+                            .await
+                            .unwrap();
+                        answers.push((
+                            key,
+                            match put {
+                                Put::New => (true, ExecutionId([task; 16])),
+                                Put::Duplicate { execution } => (false, execution),
+                                Put::Conflict => panic!("all bodies are the same"),
+                            },
+                        ));
                     }
                 }
                 answers
@@ -92,13 +128,20 @@ async fn of_all_who_come_at_once_one_is_first() {
         let answers: Vec<_> = putters.join_all().await.into_iter().flatten().collect();
         assert_eq!(answers.len(), 64 * 500);
         for (key, (_, execution)) in answers.iter().filter(|(_, (new, _))| *new) {
-            assert_eq!(firsts.insert(*key, *execution), None, "key {key} is new twice");
+            assert_eq!(
+                firsts.insert(*key, *execution),
+                None,
+                "key {key} is new twice"
+            );
         }
         for (key, (_, execution)) in &answers {
             assert_eq!(firsts[key], *execution, "key {key}");
         }
         let rows = all_after(&store, 0).await;
-        assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=100).collect::<Vec<i64>>());
+        assert_eq!(
+            rows.iter().map(|row| row.number).collect::<Vec<_>>(),
+            (1..=100).collect::<Vec<i64>>()
+        );
     })
     .await;
 }
@@ -112,7 +155,10 @@ async fn a_reader_misses_nothing_that_is_committed_later() {
             let store = store.clone();
             putters.spawn(async move {
                 for i in 0..50 {
-                    assert_eq!(store.inbox().put(entry(&format!("{task}.{i}"), 0, 0)).await, Ok(Put::New));
+                    assert_eq!(
+                        store.inbox().put(entry(&format!("{task}.{i}"), 0, 0)).await,
+                        Ok(Put::New)
+                    );
                 }
             });
         }
@@ -143,16 +189,33 @@ async fn a_position_within_a_batch_is_gone_on_from() {
         let mut putters = JoinSet::new();
         for i in 0..40 {
             let store = store.clone();
-            putters.spawn(async move { store.inbox().put(entry(&i.to_string(), 0, 0)).await.unwrap() });
+            putters.spawn(async move {
+                store
+                    .inbox()
+                    .put(entry(&i.to_string(), 0, 0))
+                    .await
+                    .unwrap()
+            });
         }
         putters.join_all().await;
         for from in 0..=40 {
-            let numbers: Vec<i64> = all_after(&store, from).await.iter().map(|row| row.number).collect();
+            let numbers: Vec<i64> = all_after(&store, from)
+                .await
+                .iter()
+                .map(|row| row.number)
+                .collect();
             assert_eq!(numbers, (from + 1..=40).collect::<Vec<i64>>());
         }
         store.inbox().emitted(0, 20).await.unwrap();
-        assert_eq!(all_after(&store, 20).await.len(), 20, "a batch that is emitted in part stays whole");
-        assert!(!store.inbox().after(0, 20, 1, 1).await.unwrap().is_empty(), "at least one batch");
+        assert_eq!(
+            all_after(&store, 20).await.len(),
+            20,
+            "a batch that is emitted in part stays whole"
+        );
+        assert!(
+            !store.inbox().after(0, 20, 1, 1).await.unwrap().is_empty(),
+            "at least one batch"
+        );
     })
     .await;
 }
@@ -160,14 +223,26 @@ async fn a_position_within_a_batch_is_gone_on_from() {
 #[tokio::test]
 async fn shards_count_for_themselves_and_share_the_keys() {
     both(|store| async move {
-        let in_shard = |shard, key: &str| Entry { shard, ..entry(key, 0, 0) };
+        let in_shard = |shard, key: &str| Entry {
+            shard,
+            ..entry(key, 0, 0)
+        };
         for (shard, key) in [(0, "a"), (1, "b"), (1, "c")] {
             assert_eq!(store.inbox().put(in_shard(shard, key)).await, Ok(Put::New));
         }
-        assert!(matches!(store.inbox().put(in_shard(1, "a")).await, Ok(Put::Duplicate { .. })));
+        assert!(matches!(
+            store.inbox().put(in_shard(1, "a")).await,
+            Ok(Put::Duplicate { .. })
+        ));
         let numbers = |rows: Vec<Row>| rows.into_iter().map(|row| row.number).collect::<Vec<_>>();
-        assert_eq!(numbers(store.inbox().after(0, 0, 9, 1 << 20).await.unwrap()), [1]);
-        assert_eq!(numbers(store.inbox().after(1, 0, 9, 1 << 20).await.unwrap()), [1, 2]);
+        assert_eq!(
+            numbers(store.inbox().after(0, 0, 9, 1 << 20).await.unwrap()),
+            [1]
+        );
+        assert_eq!(
+            numbers(store.inbox().after(1, 0, 9, 1 << 20).await.unwrap()),
+            [1, 2]
+        );
     })
     .await;
 }
@@ -179,7 +254,14 @@ async fn numbers_go_on_behind_a_position_that_is_ahead() {
         store.inbox().put(entry("a", 0, 0)).await.unwrap();
         store.inbox().number_from(0, 7).await.unwrap();
         store.inbox().put(entry("b", 0, 0)).await.unwrap();
-        assert_eq!(all_after(&store, 0).await.iter().map(|row| row.number).collect::<Vec<_>>(), [42, 43]);
+        assert_eq!(
+            all_after(&store, 0)
+                .await
+                .iter()
+                .map(|row| row.number)
+                .collect::<Vec<_>>(),
+            [42, 43]
+        );
     })
     .await;
 }
@@ -188,12 +270,62 @@ async fn numbers_go_on_behind_a_position_that_is_ahead() {
 async fn old_keys_are_forgotten() {
     both(|store| async move {
         for (key, at_ms) in [("old", 1_000), ("older", 500), ("young", 5_000)] {
-            store.inbox().put(Entry { at_ms, ..entry(key, 0, 0) }).await.unwrap();
+            store
+                .inbox()
+                .put(Entry {
+                    at_ms,
+                    ..entry(key, 0, 0)
+                })
+                .await
+                .unwrap();
         }
+        assert_eq!(
+            store.inbox().sweep(5_000).await,
+            Ok(0),
+            "their triggers wait to be emitted"
+        );
+        store.inbox().emitted(0, 3).await.unwrap();
         assert_eq!(store.inbox().sweep(5_000).await, Ok(2));
         assert_eq!(store.inbox().put(entry("old", 0, 0)).await, Ok(Put::New));
-        assert!(matches!(store.inbox().put(entry("young", 0, 0)).await, Ok(Put::Duplicate { .. })));
-        assert_eq!(all_after(&store, 0).await.len(), 4, "what waits to be emitted stays");
+        assert!(matches!(
+            store.inbox().put(entry("young", 0, 0)).await,
+            Ok(Put::Duplicate { .. })
+        ));
+        assert_eq!(
+            all_after(&store, 0).await.len(),
+            1,
+            "what waits to be emitted stays"
+        );
+    })
+    .await;
+}
+
+/// Keys are known in memory, in the table, and while they go from the one to the other.
+#[tokio::test]
+async fn keys_are_known_before_and_after_they_are_indexed() {
+    both(|store| async move {
+        for round in 0..4 {
+            for i in 0..50_u8 {
+                let key = format!("{round}.{i}");
+                assert_eq!(
+                    store.inbox().put(entry(&key, 0, i)).await,
+                    Ok(Put::New),
+                    "{key}"
+                );
+            }
+            store.inbox().emitted(0, round * 50 + 25).await.unwrap();
+            for i in 0..50_u8 {
+                let key = format!("{}.{i}", round / 2);
+                assert_eq!(
+                    store.inbox().put(entry(&key, 0, 99)).await,
+                    Ok(Put::Duplicate {
+                        execution: ExecutionId([i; 16])
+                    }),
+                    "{key}"
+                );
+            }
+        }
+        assert_eq!(all_after(&store, 0).await.len(), 25);
     })
     .await;
 }
@@ -205,7 +337,10 @@ async fn large_records_pass() {
         let mut putters = JoinSet::new();
         for i in 0..12_u8 {
             let store = store.clone();
-            let entry = Entry { record: Bytes::from(vec![i; 512 << 10]), ..entry(&i.to_string(), 0, 0) };
+            let entry = Entry {
+                record: Bytes::from(vec![i; 512 << 10]),
+                ..entry(&i.to_string(), 0, 0)
+            };
             putters.spawn(async move { store.inbox().put(entry).await.unwrap() });
         }
         putters.join_all().await;
@@ -224,12 +359,25 @@ async fn who_hangs_up_breaks_nothing() {
             let module = [i];
             let apply = store.put_module(&module);
             // Polled a few times at most, then dropped wherever it is.
-            drop(tokio::time::timeout(std::time::Duration::from_micros(u64::from(i) * 20), async { tokio::join!(put, apply) }).await);
+            drop(
+                tokio::time::timeout(std::time::Duration::from_micros(u64::from(i) * 20), async {
+                    tokio::join!(put, apply)
+                })
+                .await,
+            );
         }
         assert!(store.inbox().put(entry("last", 0, 0)).await.is_ok());
         store.put_module(b"last").await.unwrap();
-        let numbers: Vec<i64> = all_after(&store, 0).await.iter().map(|row| row.number).collect();
-        assert_eq!(numbers, (1..=numbers.len() as i64).collect::<Vec<_>>(), "no gap");
+        let numbers: Vec<i64> = all_after(&store, 0)
+            .await
+            .iter()
+            .map(|row| row.number)
+            .collect();
+        assert_eq!(
+            numbers,
+            (1..=numbers.len() as i64).collect::<Vec<_>>(),
+            "no gap"
+        );
     })
     .await;
 }

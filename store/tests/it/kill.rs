@@ -26,21 +26,31 @@ fn acknowledged_entries_survive() {
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kill::acknowledged_entries_survive", "--nocapture"])
+            .args([
+                "--exact",
+                "kill::acknowledged_entries_survive",
+                "--nocapture",
+            ])
             .env(CHILD, &path)
             .env("WEIR_STORE_ROUND", round.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let keys = lines.map(Result::unwrap).filter_map(|line| line.strip_prefix("ack ").map(str::to_owned));
+        let keys = lines
+            .map(Result::unwrap)
+            .filter_map(|line| line.strip_prefix("ack ").map(str::to_owned));
         acknowledged.extend(keys.take(ACKNOWLEDGED));
         child.kill().unwrap();
         child.wait().unwrap();
     }
     assert_eq!(acknowledged.len(), ROUNDS * ACKNOWLEDGED);
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = Store::open(&path).await.unwrap();
         let mut stored = std::collections::HashSet::new();
@@ -50,13 +60,26 @@ fn acknowledged_entries_survive() {
             let Some(row) = rows.last() else { break };
             last = row.number;
             for row in rows {
-                assert!(stored.insert(row.record_key.unwrap()), "number {} has a key that was there before", row.number);
+                assert!(
+                    stored.insert(row.record_key.unwrap()),
+                    "number {} has a key that was there before",
+                    row.number
+                );
             }
         }
         assert_eq!(stored.len() as i64, last, "numbers have no gap");
         for key in &acknowledged {
-            assert!(stored.contains(key.as_bytes()), "{key} was acknowledged and is lost");
-            assert!(matches!(store.inbox().put(entry(key, 0, 0)).await, Ok(Put::Duplicate { .. })), "{key}");
+            assert!(
+                stored.contains(key.as_bytes()),
+                "{key} was acknowledged and is lost"
+            );
+            assert!(
+                matches!(
+                    store.inbox().put(entry(key, 0, 0)).await,
+                    Ok(Put::Duplicate { .. })
+                ),
+                "{key}"
+            );
         }
     });
 }
@@ -64,7 +87,11 @@ fn acknowledged_entries_survive() {
 /// Puts until it is killed.
 fn child(path: &Path) {
     let round = std::env::var("WEIR_STORE_ROUND").unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let store = Store::open(path).await.unwrap();
         let mut putters = JoinSet::new();
