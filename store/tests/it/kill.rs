@@ -3,7 +3,7 @@
 //! The test starts itself as a child (`WEIR_STORE_CHILD`), which puts entries from many tasks and prints each key that
 //! was acknowledged; it is killed in the middle.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -101,7 +101,7 @@ fn child(path: &Path) {
                 for i in 0.. {
                     let key = format!("{round}.{task}.{i}");
                     assert_eq!(store.inbox().put(entry(&key, 0, 0)).await, Ok(Put::New));
-                    writeln!(std::io::stdout(), "ack {key}").unwrap();
+                    println!("ack {key}");
                 }
             });
         }

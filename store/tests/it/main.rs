@@ -1,5 +1,11 @@
 //! The store's contract. Each test runs against a file and against memory where it can; `files` is about files only.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by a panic, and a child tells what it did"
+)]
+
 mod files;
 mod graphs;
 mod inbox;
