@@ -68,7 +68,12 @@ impl Client {
         self.read(request.call())
     }
 
-    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
+    pub(crate) fn post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Value, Failure> {
         let mut request = self
             .agent
             .post(self.address(path))
@@ -80,7 +85,12 @@ impl Client {
             .map_err(|refused| refused.into_failure())
     }
 
-    pub(crate) fn put(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Value, Failure> {
+    pub(crate) fn put(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Value, Failure> {
         let mut request = self
             .agent
             .put(self.address(path))
@@ -93,7 +103,12 @@ impl Client {
     }
 
     /// Follows `next` until there are `limit` items or no more; `{"items": […], "next": …}`.
-    pub(crate) fn list(&self, path: &str, query: &[(&str, String)], limit: u32) -> Result<Value, Failure> {
+    pub(crate) fn list(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        limit: u32,
+    ) -> Result<Value, Failure> {
         let limit = limit as usize;
         let mut items = Vec::new();
         let mut next = Value::Null;

@@ -1,24 +1,8 @@
-//! `weir`: the one binary. Commands that speak to a server stand in `commands`; what runs the roles in this process is
-//! wired here.
-
-mod args;
-mod client;
-mod commands;
-mod dev;
-mod exit;
-mod output;
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
+//! The binary `weir`: see `lib.rs`.
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> ExitCode {
-    let hooks = commands::Hooks {
-        dev: dev::dev,
-        ephemeral: dev::ephemeral,
-    };
-    commands::run(args::Cli::parse(), &hooks)
+fn main() -> std::process::ExitCode {
+    cli::main()
 }

@@ -59,7 +59,11 @@ impl Output {
     }
 
     /// Prints a value, as a table by `rows`.
-    pub(crate) fn print(&mut self, value: &Value, rows: impl FnOnce(&Value) -> Rows) -> io::Result<()> {
+    pub(crate) fn print(
+        &mut self,
+        value: &Value,
+        rows: impl FnOnce(&Value) -> Rows,
+    ) -> io::Result<()> {
         match self.format {
             Format::Table => self.table(&rows(value)),
             Format::Json => self.json(value),

@@ -10,7 +10,7 @@ const BASE: Duration = Duration::from_millis(100);
 const MAX: Duration = Duration::from_secs(5);
 
 /// `attempt`: the try that has just failed, 1 for the first. `asked_ms`: what the step asked for.
-pub fn delay(retry: &Retry, attempt: u32, asked_ms: Option<u64>) -> Duration {
+pub(crate) fn delay(retry: &Retry, attempt: u32, asked_ms: Option<u64>) -> Duration {
     if let Some(ms) = asked_ms {
         return Duration::from_millis(ms).min(MAX);
     }
@@ -27,11 +27,26 @@ mod tests {
 
     #[test]
     fn doubles_up_to_its_bound_and_does_what_the_step_asks() {
-        let retry = |backoff| Retry { attempts: 9, backoff, order: RetryOrder::Keep };
+        let retry = |backoff| Retry {
+            attempts: 9,
+            backoff,
+            order: RetryOrder::Keep,
+        };
         let exponential = |attempt| delay(&retry(Backoff::Exponential), attempt, None).as_millis();
-        assert_eq!([exponential(1), exponential(2), exponential(3), exponential(40)], [100, 200, 400, 5_000]);
+        assert_eq!(
+            [
+                exponential(1),
+                exponential(2),
+                exponential(3),
+                exponential(40)
+            ],
+            [100, 200, 400, 5_000]
+        );
         assert_eq!(delay(&retry(Backoff::Constant), 3, None), BASE);
-        assert_eq!(delay(&retry(Backoff::Constant), 3, Some(7)), Duration::from_millis(7));
+        assert_eq!(
+            delay(&retry(Backoff::Constant), 3, Some(7)),
+            Duration::from_millis(7)
+        );
         assert_eq!(delay(&retry(Backoff::Constant), 3, Some(u64::MAX)), MAX);
     }
 }

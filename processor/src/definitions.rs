@@ -28,12 +28,15 @@ pub struct Loaded {
     pub modules: Vec<Module>,
 }
 
+/// (tenant, graph) → its active version.
+type Active = Bounded<(String, String), Option<[u8; 32]>>;
+
 /// The graphs in use. Shared by all lanes of a process.
 pub struct Definitions {
     store: Store,
     engine: Engine,
     runtime: Handle,
-    active: RwLock<Bounded<(String, String), Option<[u8; 32]>>>,
+    active: RwLock<Active>,
     versions: RwLock<Bounded<[u8; 32], Arc<Loaded>>>,
     /// One thread loads a version at a time: lanes that miss the same one wait instead of compiling it twice.
     loading: Mutex<()>,
@@ -64,7 +67,9 @@ impl Definitions {
                 // A change that is followed while the store answers is newer than the answer or the same: it wins.
                 let before = self.epoch();
                 let found = self.runtime.block_on(self.store.active(tenant, graph))?;
-                let version = found.map(|active| parse_version(&active.version)).transpose()?;
+                let version = found
+                    .map(|active| parse_version(&active.version))
+                    .transpose()?;
                 let mut active = self.active.write();
                 if self.epoch() == before {
                     // A graph that is not there yet is asked for again next time.
@@ -77,7 +82,10 @@ impl Definitions {
                 }
             }
         };
-        version.map(|version| self.version(version)).transpose().map(Option::flatten)
+        version
+            .map(|version| self.version(version))
+            .transpose()
+            .map(Option::flatten)
     }
 
     /// A version by its id; `None`: the store does not know it.
@@ -90,14 +98,23 @@ impl Definitions {
             return Ok(Some(loaded));
         }
         let version_hex = hex::encode(version);
-        let Some(canonical) = self.runtime.block_on(self.store.version(&version_hex))? else { return Ok(None) };
-        let graph = Graph::from_canonical(&canonical)
-            .map_err(|e| ProcessorError::Version { version: version_hex.clone(), reason: e.to_string() })?;
+        let Some(canonical) = self.runtime.block_on(self.store.version(&version_hex))? else {
+            return Ok(None);
+        };
+        let graph = Graph::from_canonical(&canonical).map_err(|e| ProcessorError::Version {
+            version: version_hex.clone(),
+            reason: e.to_string(),
+        })?;
         let mut modules = Vec::with_capacity(graph.steps.len());
         for step in &graph.steps {
             modules.push(self.module(&step.uses)?);
         }
-        let loaded = Arc::new(Loaded { version, version_hex, graph, modules });
+        let loaded = Arc::new(Loaded {
+            version,
+            version_hex,
+            graph,
+            modules,
+        });
         self.versions.write().put(version, loaded.clone());
         Ok(Some(loaded))
     }
@@ -106,7 +123,9 @@ impl Definitions {
         let bytes = self
             .runtime
             .block_on(self.store.module(digest))?
-            .ok_or_else(|| ProcessorError::Module { digest: digest.to_owned() })?;
+            .ok_or_else(|| ProcessorError::Module {
+                digest: digest.to_owned(),
+            })?;
         Ok(self.engine.load(digest, &bytes)?)
     }
 
@@ -131,8 +150,10 @@ impl Definitions {
 
 fn parse_version(text: &str) -> Result<[u8; 32], ProcessorError> {
     let mut version = [0; 32];
-    hex::decode_to_slice(text, &mut version)
-        .map_err(|e| ProcessorError::Version { version: text.to_owned(), reason: e.to_string() })?;
+    hex::decode_to_slice(text, &mut version).map_err(|e| ProcessorError::Version {
+        version: text.to_owned(),
+        reason: e.to_string(),
+    })?;
     Ok(version)
 }
 
@@ -145,7 +166,11 @@ struct Bounded<K, V> {
 
 impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
     fn new(max: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), half: (max / 2).max(1) }
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            half: (max / 2).max(1),
+        }
     }
 
     fn get(&self, key: &K) -> Option<V> {

@@ -15,11 +15,15 @@ pub enum ProcessorError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The store holds a version that this program cannot prove.
-    #[error("graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?")]
+    #[error(
+        "graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?"
+    )]
     Version { version: String, reason: String },
     #[error("module {digest} is not in the store; push it again with `weir apply`")]
     Module { digest: String },
-    #[error("no instance is free for step \"{step}\"; raise the engine's instances or lower the lanes' workers")]
+    #[error(
+        "no instance is free for step \"{step}\"; raise the engine's instances or lower the lanes' workers"
+    )]
     Busy { step: String },
     #[error("a worker thread of lane {lane} ended unexpectedly")]
     Worker { lane: usize },

@@ -45,11 +45,22 @@ impl Executor {
     pub(crate) fn new(definitions: Arc<Definitions>, config: ProcessorConfig) -> Self {
         let pool = Pool::new(definitions.engine(), config.instances_kept);
         let (results, hops, dead_letters) = (RESULTS.into(), HOPS.into(), DEAD_LETTERS.into());
-        Self { definitions, config, pool, results, hops, dead_letters }
+        Self {
+            definitions,
+            config,
+            pool,
+            results,
+            hops,
+            dead_letters,
+        }
     }
 
     /// Everything that this record becomes, in order. `now_ms`: the log's timestamp of what is written.
-    pub(crate) fn execute(&mut self, from: &Fetched, now_ms: i64) -> Result<Vec<Outgoing>, ProcessorError> {
+    pub(crate) fn execute(
+        &mut self,
+        from: &Fetched,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
         let value = from.record.value.clone().unwrap_or_default();
         if &*from.partition.topic == TRIGGERS {
             match Trigger::decode(&value) {
@@ -64,11 +75,18 @@ impl Executor {
         }
     }
 
-    fn trigger(&mut self, from: &Fetched, trigger: Trigger, now_ms: i64) -> Result<Vec<Outgoing>, ProcessorError> {
+    fn trigger(
+        &mut self,
+        from: &Fetched,
+        trigger: Trigger,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
         let loaded = self.definitions.active(&trigger.tenant, &trigger.graph)?;
         let event = match &trigger.data {
             Payload::Inline(data) => Ok(trigger.event(data.clone())),
-            Payload::Reference { .. } => Err("the payload is kept in the store, which this version cannot read yet"),
+            Payload::Reference { .. } => {
+                Err("the payload is kept in the store, which this version cannot read yet")
+            }
         };
         let subject = Subject {
             tenant: trigger.tenant,
@@ -82,20 +100,56 @@ impl Executor {
             attempt: 1,
         };
         let Some(loaded) = loaded else {
-            let reason = format!("graph \"{}\" does not exist; apply it, then redrive the dead letter", subject.graph);
+            let reason = format!(
+                "graph \"{}\" does not exist; apply it, then redrive the dead letter",
+                subject.graph
+            );
             return Ok(self.refused(from, &subject, None, FailureKind::GraphGone, reason, now_ms));
         };
-        let Some(index) = loaded.graph.triggers.iter().position(|t| t.name == subject.trigger) else {
-            let reason = format!("the active version of graph \"{}\" has no trigger \"{}\"", subject.graph, subject.trigger);
-            return Ok(self.refused(from, &subject, Some(&loaded), FailureKind::GraphGone, reason, now_ms));
+        let Some(index) = loaded
+            .graph
+            .triggers
+            .iter()
+            .position(|t| t.name == subject.trigger)
+        else {
+            let reason = format!(
+                "the active version of graph \"{}\" has no trigger \"{}\"",
+                subject.graph, subject.trigger
+            );
+            return Ok(self.refused(
+                from,
+                &subject,
+                Some(&loaded),
+                FailureKind::GraphGone,
+                reason,
+                now_ms,
+            ));
         };
         match event {
-            Ok(event) => self.segment(from, &subject, &loaded, Entry::Trigger(index, event), now_ms),
-            Err(reason) => Ok(self.refused(from, &subject, Some(&loaded), FailureKind::Record, reason.into(), now_ms)),
+            Ok(event) => self.segment(
+                from,
+                &subject,
+                &loaded,
+                Entry::Trigger(index, event),
+                now_ms,
+            ),
+            Err(reason) => Ok(self.refused(
+                from,
+                &subject,
+                Some(&loaded),
+                FailureKind::Record,
+                reason.into(),
+                now_ms,
+            )),
         }
     }
 
-    fn hop(&mut self, from: &Fetched, hop: Hop, now_ms: i64) -> Result<Vec<Outgoing>, ProcessorError> {
+    fn hop(
+        &mut self,
+        from: &Fetched,
+        hop: Hop,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
         let loaded = self.definitions.version(hop.version)?;
         let subject = Subject {
             tenant: hop.tenant,
@@ -109,12 +163,23 @@ impl Executor {
             attempt: hop.attempt,
         };
         let Some(loaded) = loaded else {
-            let reason = format!("version {} of graph \"{}\" is not in the store", hex::encode(hop.version), subject.graph);
+            let reason = format!(
+                "version {} of graph \"{}\" is not in the store",
+                hex::encode(hop.version),
+                subject.graph
+            );
             return Ok(self.refused(from, &subject, None, FailureKind::GraphGone, reason, now_ms));
         };
         let Some(step) = loaded.graph.steps.iter().position(|s| s.name == hop.step) else {
             let reason = format!("graph \"{}\" has no step \"{}\"", subject.graph, hop.step);
-            return Ok(self.refused(from, &subject, Some(&loaded), FailureKind::Record, reason, now_ms));
+            return Ok(self.refused(
+                from,
+                &subject,
+                Some(&loaded),
+                FailureKind::Record,
+                reason,
+                now_ms,
+            ));
         };
         let events = hop.events.into_iter().map(|e| (e.edge, e.event)).collect();
         self.segment(from, &subject, &loaded, Entry::Hop(step, events), now_ms)
@@ -129,21 +194,29 @@ impl Executor {
         now_ms: i64,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
         let mut run = Run::new(&loaded.graph, subject.segment, entry, self.config.bounds);
-        loop {
-            let Some(call) = run.next() else { break };
+        while let Some(call) = run.next_call() {
             if !call.after.is_zero() {
                 std::thread::sleep(call.after); // bounded by backoff::MAX; a retry in place holds up its key on purpose
             }
             let called = self.call(subject, loaded, call.index, call.attempt, call.input);
             if let Outcome::Broken(Broken::HostBusy, _) = called.outcome {
-                return Err(ProcessorError::Busy { step: call.step.name.clone() });
+                return Err(ProcessorError::Busy {
+                    step: call.step.name.clone(),
+                });
             }
             run.settle(called.outcome, called.logs, called.logs_dropped);
         }
         Ok(self.written(from, subject, Some(loaded), run.finish(), now_ms))
     }
 
-    fn call(&mut self, subject: &Subject, loaded: &Loaded, index: StepIndex, attempt: u32, input: &[(String, Event)]) -> Called {
+    fn call(
+        &mut self,
+        subject: &Subject,
+        loaded: &Loaded,
+        index: StepIndex,
+        attempt: u32,
+        input: &[(String, Event)],
+    ) -> Called {
         let step = &loaded.graph.steps[index];
         let one;
         let many: Vec<StepEvent<'_>>;
@@ -153,7 +226,10 @@ impl Executor {
                 &one
             }
             events => {
-                many = events.iter().map(|(edge, event)| StepEvent { edge, event }).collect();
+                many = events
+                    .iter()
+                    .map(|(edge, event)| StepEvent { edge, event })
+                    .collect();
                 &many
             }
         };
@@ -177,7 +253,14 @@ impl Executor {
     }
 
     /// The records of a settled segment: its result, its hops, and a dead letter if it failed.
-    fn written(&self, from: &Fetched, subject: &Subject, loaded: Option<&Loaded>, done: Finished, now_ms: i64) -> Vec<Outgoing> {
+    fn written(
+        &self,
+        from: &Fetched,
+        subject: &Subject,
+        loaded: Option<&Loaded>,
+        done: Finished,
+        now_ms: i64,
+    ) -> Vec<Outgoing> {
         let result = SegmentResult {
             tenant: subject.tenant.clone(),
             graph: subject.graph.clone(),
@@ -201,23 +284,47 @@ impl Executor {
                 value.len(),
                 self.config.result_bytes_max
             );
-            let failure = Failure { step: None, kind: FailureKind::OutputTooLarge, reason, attempt: subject.attempt };
-            let done = Finished { failure: Some(failure), ..Finished::default() };
+            let failure = Failure {
+                step: None,
+                kind: FailureKind::OutputTooLarge,
+                reason,
+                attempt: subject.attempt,
+            };
+            let done = Finished {
+                failure: Some(failure),
+                ..Finished::default()
+            };
             return self.written(from, subject, loaded, done, now_ms);
         }
-        let mut out = Vec::with_capacity(1 + done.started.len() + usize::from(result.failure.is_some()));
+        let mut out =
+            Vec::with_capacity(1 + done.started.len() + usize::from(result.failure.is_some()));
         for started in done.started {
             out.push(self.hop_record(subject, loaded, started, now_ms));
         }
         if let Some(failure) = &result.failure {
             out.push(self.dead_letter(from, Some(subject), loaded, failure, now_ms));
         }
-        let record = Record { key: from.record.key.clone(), value: Some(value), headers: traces(from), timestamp_ms: now_ms };
-        out.push(Outgoing { topic: self.results.clone(), partition: None, record });
+        let record = Record {
+            key: from.record.key.clone(),
+            value: Some(value),
+            headers: traces(from),
+            timestamp_ms: now_ms,
+        };
+        out.push(Outgoing {
+            topic: self.results.clone(),
+            partition: None,
+            record,
+        });
         out
     }
 
-    fn hop_record(&self, subject: &Subject, loaded: Option<&Loaded>, started: crate::run::Started, now_ms: i64) -> Outgoing {
+    fn hop_record(
+        &self,
+        subject: &Subject,
+        loaded: Option<&Loaded>,
+        started: crate::run::Started,
+        now_ms: i64,
+    ) -> Outgoing {
         let hop = Hop {
             tenant: subject.tenant.clone(),
             graph: subject.graph.clone(),
@@ -229,11 +336,30 @@ impl Executor {
             segment: started.segment,
             step: loaded.map_or_else(String::new, |l| l.graph.steps[started.step].name.clone()),
             attempt: 1,
-            events: started.events.into_iter().map(|(edge, event)| EdgeEvent { edge, event, reference: None }).collect(),
+            events: started
+                .events
+                .into_iter()
+                .map(|(edge, event)| EdgeEvent {
+                    edge,
+                    event,
+                    reference: None,
+                })
+                .collect(),
         };
-        let key = started.key.unwrap_or_else(|| Bytes::copy_from_slice(&subject.execution.0));
-        let record = Record { key: Some(key), value: Some(hop.encode()), headers: Vec::new(), timestamp_ms: now_ms };
-        Outgoing { topic: self.hops.clone(), partition: None, record }
+        let key = started
+            .key
+            .unwrap_or_else(|| Bytes::copy_from_slice(&subject.execution.0));
+        let record = Record {
+            key: Some(key),
+            value: Some(hop.encode()),
+            headers: Vec::new(),
+            timestamp_ms: now_ms,
+        };
+        Outgoing {
+            topic: self.hops.clone(),
+            partition: None,
+            record,
+        }
     }
 
     /// A failed result and a dead letter for a record whose graph cannot run it.
@@ -246,13 +372,32 @@ impl Executor {
         reason: String,
         now_ms: i64,
     ) -> Vec<Outgoing> {
-        let failure = Failure { step: None, kind, reason, attempt: subject.attempt };
-        self.written(from, subject, loaded, Finished { failure: Some(failure), ..Finished::default() }, now_ms)
+        let failure = Failure {
+            step: None,
+            kind,
+            reason,
+            attempt: subject.attempt,
+        };
+        self.written(
+            from,
+            subject,
+            loaded,
+            Finished {
+                failure: Some(failure),
+                ..Finished::default()
+            },
+            now_ms,
+        )
     }
 
     /// A dead letter for bytes that are no record of ours: there is no execution to report on.
     fn unreadable(&self, from: &Fetched, why: &RecordError, now_ms: i64) -> Outgoing {
-        let failure = Failure { step: None, kind: FailureKind::Record, reason: why.to_string(), attempt: 1 };
+        let failure = Failure {
+            step: None,
+            kind: FailureKind::Record,
+            reason: why.to_string(),
+            attempt: 1,
+        };
         self.dead_letter(from, None, None, &failure, now_ms)
     }
 
@@ -279,13 +424,26 @@ impl Executor {
         };
         let mut headers = from.record.headers.clone();
         headers.extend(letter.headers());
-        let record =
-            Record { key: from.record.key.clone(), value: from.record.value.clone(), headers, timestamp_ms: now_ms };
-        Outgoing { topic: self.dead_letters.clone(), partition: None, record }
+        let record = Record {
+            key: from.record.key.clone(),
+            value: from.record.value.clone(),
+            headers,
+            timestamp_ms: now_ms,
+        };
+        Outgoing {
+            topic: self.dead_letters.clone(),
+            partition: None,
+            record,
+        }
     }
 }
 
 /// The W3C trace headers travel on.
 fn traces(from: &Fetched) -> Vec<(String, Bytes)> {
-    from.record.headers.iter().filter(|(name, _)| name == "traceparent" || name == "tracestate").cloned().collect()
+    from.record
+        .headers
+        .iter()
+        .filter(|(name, _)| name == "traceparent" || name == "tracestate")
+        .cloned()
+        .collect()
 }

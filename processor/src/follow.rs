@@ -22,18 +22,33 @@ pub(crate) fn follow(log: &dyn Log, definitions: &Definitions, stop: &Arc<Atomic
     }
 }
 
-fn follow_once(log: &dyn Log, definitions: &Definitions, stop: &AtomicBool) -> Result<(), topics::LogError> {
-    let partition = Partition { topic: GRAPHS.into(), number: 0 };
+fn follow_once(
+    log: &dyn Log,
+    definitions: &Definitions,
+    stop: &AtomicBool,
+) -> Result<(), topics::LogError> {
+    let partition = Partition {
+        topic: GRAPHS.into(),
+        number: 0,
+    };
     let (start, end) = log.offsets(&partition)?;
     // The last few again: whoever starts over misses nothing, and following a change twice does no harm.
     let mut reader = log.reader(vec![(partition, start.max(end - 100))], 1_000)?;
     while !stop.load(Ordering::Acquire) {
-        let Polled::Records(records) = reader.poll(WAIT)? else { continue };
+        let Polled::Records(records) = reader.poll(WAIT)? else {
+            continue;
+        };
         for fetched in records {
-            let Some(value) = fetched.record.value else { continue };
+            let Some(value) = fetched.record.value else {
+                continue;
+            };
             match Activation::decode(&value) {
                 Ok(change) => definitions.follow(&change),
-                Err(e) => tracing::error!("{GRAPHS}/{}@{} is no activation: {e}", fetched.partition.number, fetched.offset),
+                Err(e) => tracing::error!(
+                    "{GRAPHS}/{}@{} is no activation: {e}",
+                    fetched.partition.number,
+                    fetched.offset
+                ),
             }
         }
     }

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use metrics::{counter, histogram};
 use topics::catalog::{GROUP_PROCESSORS, HOPS, POSITIONS, TRIGGERS};
-use topics::{Assigned, Disposition, Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position, Record};
+use topics::{
+    Assigned, Disposition, Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position,
+    Record,
+};
 
 use crate::ProcessorConfig;
 use crate::definitions::Definitions;
@@ -104,7 +107,11 @@ impl Lane {
                 None => self.poll(Duration::ZERO),
             };
         }
-        let wait = if self.pending.is_empty() { IDLE } else { self.due() };
+        let wait = if self.pending.is_empty() {
+            IDLE
+        } else {
+            self.due()
+        };
         self.poll(wait)
     }
 
@@ -113,7 +120,9 @@ impl Lane {
         if self.pending.len() >= self.config.batch_records_max {
             return Duration::ZERO;
         }
-        self.config.commit_interval.saturating_sub(self.committed_at.elapsed())
+        self.config
+            .commit_interval
+            .saturating_sub(self.committed_at.elapsed())
     }
 
     fn poll(&mut self, wait: Duration) -> Result<(), ProcessorError> {
@@ -144,7 +153,11 @@ impl Lane {
     fn assign(&mut self, assigned: Vec<Assigned>) -> Result<(), ProcessorError> {
         counter!("weir_lane_partitions_assigned_total").increment(assigned.len() as u64);
         let mut unstarted = Vec::new();
-        for Assigned { partition, committed } in assigned {
+        for Assigned {
+            partition,
+            committed,
+        } in assigned
+        {
             if committed.is_none() {
                 unstarted.push(partition.clone());
             }
@@ -159,7 +172,11 @@ impl Lane {
         for partition in unstarted {
             let (start, _) = self.log.offsets(&partition)?;
             marks.push(self.mark(&partition, start));
-            starts.push(Position { partition, next_offset: start, metadata: self.metadata() });
+            starts.push(Position {
+                partition,
+                next_offset: start,
+                metadata: self.metadata(),
+            });
         }
         if !starts.is_empty() {
             self.port.send(marks)?;
@@ -169,14 +186,21 @@ impl Lane {
     }
 
     fn mark(&self, partition: &Partition, start: i64) -> Outgoing {
-        let key = format!("started/{GROUP_PROCESSORS}/{}/{}", partition.topic, partition.number);
+        let key = format!(
+            "started/{GROUP_PROCESSORS}/{}/{}",
+            partition.topic, partition.number
+        );
         let record = Record {
             key: Some(Bytes::from(key)),
             value: Some(Bytes::from(start.to_string())),
             headers: Vec::new(),
             timestamp_ms: (self.now_ms)(),
         };
-        Outgoing { topic: POSITIONS.into(), partition: None, record }
+        Outgoing {
+            topic: POSITIONS.into(),
+            partition: None,
+            record,
+        }
     }
 
     /// The note beside a committed offset: the highest epoch of a graph's change that this lane has followed.
@@ -196,7 +220,10 @@ impl Lane {
             Some(Ok(outgoing)) if !lost => self.commit(outgoing),
             Some(Err(trouble)) => Err(trouble),
             // Nothing was sent yet: the batch is dropped, and whoever owns its partitions runs it again.
-            _ => Err(LogError::Moved { group: GROUP_PROCESSORS.into() }.into()),
+            _ => Err(LogError::Moved {
+                group: GROUP_PROCESSORS.into(),
+            }
+            .into()),
         }
     }
 
@@ -205,7 +232,9 @@ impl Lane {
         let (mut count, mut bytes) = (0, 0);
         for record in &self.pending {
             bytes += size(record);
-            if count > 0 && (count >= self.config.batch_records_max || bytes > self.config.batch_bytes_max) {
+            if count > 0
+                && (count >= self.config.batch_records_max || bytes > self.config.batch_bytes_max)
+            {
                 break;
             }
             count += 1;
@@ -219,6 +248,9 @@ impl Lane {
     fn commit(&mut self, outgoing: Vec<Outgoing>) -> Result<(), ProcessorError> {
         histogram!("weir_lane_batch_outputs").record(outgoing.len() as f64);
         let begun = Instant::now();
+        #[cfg(feature = "broken")]
+        let outgoing =
+            crate::broken::before_commit(&mut *self.port, outgoing, &mut self.positions)?;
         self.port.send(outgoing)?;
         self.port.commit(std::mem::take(&mut self.positions))?;
         histogram!("weir_lane_commit_seconds").record(begun.elapsed().as_secs_f64());
@@ -245,13 +277,18 @@ impl Lane {
                     return Err(trouble);
                 }
                 Disposition::Retry => {
-                    tracing::warn!("lane {} aborts and runs its batch again: {trouble}", self.slot);
+                    tracing::warn!(
+                        "lane {} aborts and runs its batch again: {trouble}",
+                        self.slot
+                    );
                     self.rewind()
                 }
                 Disposition::Fenced => {
                     tracing::warn!("lane {} starts over: {trouble}", self.slot);
                     self.assigned.clear();
-                    self.log.lane(join(&self.config), &self.slot).map(|port| self.port = port)
+                    self.log
+                        .lane(join(&self.config), &self.slot)
+                        .map(|port| self.port = port)
                 }
             };
             std::thread::sleep(self.backoff);
@@ -266,7 +303,12 @@ impl Lane {
 
     /// Aborts, and reads on from the group's committed offsets.
     fn rewind(&mut self) -> Result<(), LogError> {
-        self.assigned = self.port.abort()?.into_iter().map(|a| a.partition).collect();
+        self.assigned = self
+            .port
+            .abort()?
+            .into_iter()
+            .map(|a| a.partition)
+            .collect();
         self.port.resume(&self.assigned)
     }
 
@@ -304,7 +346,8 @@ fn cause(trouble: &ProcessorError) -> &'static str {
 }
 
 fn size(record: &Fetched) -> usize {
-    record.record.key.as_ref().map_or(0, Bytes::len) + record.record.value.as_ref().map_or(0, Bytes::len)
+    record.record.key.as_ref().map_or(0, Bytes::len)
+        + record.record.value.as_ref().map_or(0, Bytes::len)
 }
 
 /// The next offset of each partition in the batch.
@@ -312,9 +355,16 @@ fn positions(batch: &[Fetched], metadata: &str) -> Vec<Position> {
     let mut positions: Vec<Position> = Vec::new();
     for record in batch {
         let next_offset = record.offset + 1;
-        match positions.iter_mut().find(|p| p.partition == record.partition) {
+        match positions
+            .iter_mut()
+            .find(|p| p.partition == record.partition)
+        {
             Some(position) => position.next_offset = next_offset,
-            None => positions.push(Position { partition: record.partition.clone(), next_offset, metadata: metadata.to_owned() }),
+            None => positions.push(Position {
+                partition: record.partition.clone(),
+                next_offset,
+                metadata: metadata.to_owned(),
+            }),
         }
     }
     positions

@@ -5,6 +5,8 @@
 //! outputs with offsets; `definitions.rs` holds the graphs in use. It knows no HTTP, no database sink and no schedule.
 
 mod backoff;
+#[cfg(feature = "broken")]
+mod broken;
 mod config;
 mod definitions;
 mod error;

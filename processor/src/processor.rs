@@ -35,9 +35,20 @@ impl Processor {
                 .spawn(move || follow(&*log, &definitions, &stop))
                 .map_err(ProcessorError::Thread)?
         };
-        let mut processor = Self { stop: stop.clone(), lanes: Vec::new(), follower: Some(follower) };
+        let mut processor = Self {
+            stop: stop.clone(),
+            lanes: Vec::new(),
+            follower: Some(follower),
+        };
         for number in 0..config.lanes.max(1) {
-            let lane = Lane::open(number, log.clone(), definitions.clone(), config.clone(), stop.clone(), now_ms)?;
+            let lane = Lane::open(
+                number,
+                log.clone(),
+                definitions.clone(),
+                config.clone(),
+                stop.clone(),
+                now_ms,
+            )?;
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{number}"))
                 .spawn(move || lane.run())
@@ -57,7 +68,9 @@ impl Processor {
         self.stop.store(true, Ordering::Release);
         let mut outcome = Ok(());
         for (number, lane) in self.lanes.drain(..).enumerate() {
-            let ended = lane.join().unwrap_or(Err(ProcessorError::Worker { lane: number }));
+            let ended = lane
+                .join()
+                .unwrap_or(Err(ProcessorError::Worker { lane: number }));
             outcome = outcome.and(ended);
         }
         if let Some(follower) = self.follower.take()

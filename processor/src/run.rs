@@ -1,8 +1,8 @@
 //! The kernel: what one segment of a graph does with one event. Pure: no I/O, no clock, no randomness, no async.
 //!
 //! Steps stand in topological order, so walking them once settles every branch before whatever joins it: a step is
-//! reached when all that could feed it has run. Whoever drives a `Run` asks `next`, makes the call, tells `settle`, until
-//! `next` gives `None`. The same input and the same answers give the same bytes.
+//! reached when all that could feed it has run. Whoever drives a `Run` asks `next_call`, makes the call, tells `settle`, until
+//! `next_call` gives `None`. The same input and the same answers give the same bytes.
 //!
 //! Invariant: nothing of a failed segment leaves it; `finish` gives outputs and hops only when no step has failed.
 
@@ -33,7 +33,14 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { calls_max: 10_000, bytes_max: 64 << 20, outputs_max: 10_000, logs_max: 1_000, logs_bytes_max: 64 << 10, reason_bytes_max: 4 << 10 }
+        Self {
+            calls_max: 10_000,
+            bytes_max: 64 << 20,
+            outputs_max: 10_000,
+            logs_max: 1_000,
+            logs_bytes_max: 64 << 10,
+            reason_bytes_max: 4 << 10,
+        }
     }
 }
 
@@ -128,7 +135,13 @@ impl<'g> Run<'g> {
                 for edge in &trigger.edges {
                     run.hand(edge.to, &edge.name, event.clone());
                 }
-                run.output(&trigger.name, "out", &trigger.sinks, trigger.edges.is_empty(), event);
+                run.output(
+                    &trigger.name,
+                    "out",
+                    &trigger.sinks,
+                    trigger.edges.is_empty(),
+                    event,
+                );
             }
             Entry::Hop(step, events) => {
                 run.entered = Some(step);
@@ -141,7 +154,7 @@ impl<'g> Run<'g> {
     }
 
     /// The next call; `None` when the segment is settled. Asking again before `settle` gives the same call.
-    pub fn next(&mut self) -> Option<Call<'_>> {
+    pub fn next_call(&mut self) -> Option<Call<'_>> {
         while self.in_flight.is_none() {
             if self.done.failure.is_some() || self.at >= self.graph.steps.len() {
                 return None;
@@ -166,8 +179,11 @@ impl<'g> Run<'g> {
             self.at += 1;
             return;
         }
-        let input: Vec<(String, Event)> =
-            if step.join { self.waiting[index].drain(..).collect() } else { self.waiting[index].pop_front().into_iter().collect() };
+        let input: Vec<(String, Event)> = if step.join {
+            self.waiting[index].drain(..).collect()
+        } else {
+            self.waiting[index].pop_front().into_iter().collect()
+        };
         self.bytes -= size(&input);
         // A hop's condition was asked before it travelled.
         if self.entered == Some(index) {
@@ -183,11 +199,19 @@ impl<'g> Run<'g> {
 
     fn call(&mut self, step: StepIndex, input: Vec<(String, Event)>) {
         if self.calls >= self.bounds.calls_max {
-            let reason = format!("the execution needs more than {} calls in one segment", self.bounds.calls_max);
+            let reason = format!(
+                "the execution needs more than {} calls in one segment",
+                self.bounds.calls_max
+            );
             return self.fail(Some(step), FailureKind::TooManyCalls, reason, 1);
         }
         self.calls += 1;
-        self.in_flight = Some(InFlight { step, attempt: 1, after: Duration::ZERO, input });
+        self.in_flight = Some(InFlight {
+            step,
+            attempt: 1,
+            after: Duration::ZERO,
+            input,
+        });
     }
 
     fn hop(&mut self, index: StepIndex, events: Vec<(String, Event)>) {
@@ -195,23 +219,41 @@ impl<'g> Run<'g> {
         let Some(expression) = &step.hop else { return };
         let (edge, first) = &events[0];
         match expression.eval_key(&Scope::new(first, edge)) {
-            Err(e) => self.fail(Some(index), FailureKind::Expression, format!("`hop`: {e}"), 1),
+            Err(e) => self.fail(
+                Some(index),
+                FailureKind::Expression,
+                format!("`hop`: {e}"),
+                1,
+            ),
             Ok(key) => {
                 let segment = segment_id(&self.segment, &step.name, self.done.started.len());
-                self.done.started.push(Started { segment, step: index, key, events });
+                self.done.started.push(Started {
+                    segment,
+                    step: index,
+                    key,
+                    events,
+                });
             }
         }
     }
 
-    /// What the call that `next` gave came to.
+    /// What the call that `next_call` gave came to.
     pub fn settle(&mut self, outcome: Outcome, logs: Vec<Log>, logs_dropped: u32) {
-        let Some(mut flight) = self.in_flight.take() else { return };
+        let Some(mut flight) = self.in_flight.take() else {
+            return;
+        };
         let step = &self.graph.steps[flight.step];
         self.done.logs_dropped += logs_dropped;
         for log in logs {
-            if self.done.logs.len() < self.bounds.logs_max && self.logs_bytes + log.message.len() <= self.bounds.logs_bytes_max {
+            if self.done.logs.len() < self.bounds.logs_max
+                && self.logs_bytes + log.message.len() <= self.bounds.logs_bytes_max
+            {
                 self.logs_bytes += log.message.len();
-                self.done.logs.push(LogLine { step: step.name.clone(), level: level_word(log.level).to_owned(), message: log.message });
+                self.done.logs.push(LogLine {
+                    step: step.name.clone(),
+                    level: level_word(log.level).to_owned(),
+                    message: log.message,
+                });
             } else {
                 self.done.logs_dropped += 1;
             }
@@ -250,18 +292,31 @@ impl<'g> Run<'g> {
                     output.port,
                     known.join(", ")
                 );
-                return self.fail(Some(flight.step), FailureKind::Protocol, reason, flight.attempt);
+                return self.fail(
+                    Some(flight.step),
+                    FailureKind::Protocol,
+                    reason,
+                    flight.attempt,
+                );
             };
             let event = Event {
                 key: output.key.or_else(|| first.key.clone()),
-                content_type: output.content_type.unwrap_or_else(|| first.content_type.clone()),
+                content_type: output
+                    .content_type
+                    .unwrap_or_else(|| first.content_type.clone()),
                 headers: output.headers,
                 data: output.data,
             };
             for edge in &port.edges {
                 self.hand(edge.to, &edge.name, event.clone());
             }
-            self.output(&step.name, &port.name, &port.sinks, port.edges.is_empty(), event);
+            self.output(
+                &step.name,
+                &port.name,
+                &port.sinks,
+                port.edges.is_empty(),
+                event,
+            );
             if self.done.failure.is_some() {
                 return;
             }
@@ -272,7 +327,10 @@ impl<'g> Run<'g> {
         self.bytes += event.data.len();
         self.waiting[to].push_back((edge.to_owned(), event));
         if self.bytes > self.bounds.bytes_max {
-            let reason = format!("the events inside one execution come to more than {} MiB", self.bounds.bytes_max >> 20);
+            let reason = format!(
+                "the events inside one execution come to more than {} MiB",
+                self.bounds.bytes_max >> 20
+            );
             self.fail(Some(to), FailureKind::OutputTooLarge, reason, 1);
         }
     }
@@ -283,14 +341,19 @@ impl<'g> Run<'g> {
         for &sink in sinks {
             match self.graph.sinks[sink].kind {
                 SinkKind::Topic { .. } => self.done.topic_outputs.push((sink, event.clone())),
-                SinkKind::Postgres { .. } | SinkKind::Scylla { .. } => databases.push(self.graph.sinks[sink].name.clone()),
+                SinkKind::Postgres { .. } | SinkKind::Scylla { .. } => {
+                    databases.push(self.graph.sinks[sink].name.clone())
+                }
             }
         }
         if databases.is_empty() && !(untaken && sinks.is_empty()) {
             return;
         }
         if self.done.outputs.len() >= self.bounds.outputs_max {
-            let reason = format!("the execution has more than {} outputs in one segment", self.bounds.outputs_max);
+            let reason = format!(
+                "the execution has more than {} outputs in one segment",
+                self.bounds.outputs_max
+            );
             return self.fail(None, FailureKind::OutputTooLarge, reason, 1);
         }
         self.done.outputs.push(Output {
@@ -305,13 +368,24 @@ impl<'g> Run<'g> {
         });
     }
 
-    fn fail(&mut self, step: Option<StepIndex>, kind: FailureKind, mut reason: String, attempt: u32) {
+    fn fail(
+        &mut self,
+        step: Option<StepIndex>,
+        kind: FailureKind,
+        mut reason: String,
+        attempt: u32,
+    ) {
         if reason.len() > self.bounds.reason_bytes_max {
             reason.truncate(reason.floor_char_boundary(self.bounds.reason_bytes_max));
             reason.push('…');
         }
         let step = step.map(|index| self.graph.steps[index].name.clone());
-        self.done.failure.get_or_insert(Failure { step, kind, reason, attempt });
+        self.done.failure.get_or_insert(Failure {
+            step,
+            kind,
+            reason,
+            attempt,
+        });
     }
 
     /// Everything that leaves the segment. Of a failed one only the failure and the logs.
@@ -320,16 +394,26 @@ impl<'g> Run<'g> {
         if done.failure.is_none() {
             return done;
         }
-        Finished { failure: done.failure, logs: done.logs, logs_dropped: done.logs_dropped, ..Finished::default() }
+        Finished {
+            failure: done.failure,
+            logs: done.logs,
+            logs_dropped: done.logs_dropped,
+            ..Finished::default()
+        }
     }
 }
 
 /// The events that the step's `when` lets in.
 fn admitted(step: &Step, input: Vec<(String, Event)>) -> Result<Vec<(String, Event)>, String> {
-    let Some(when) = &step.when else { return Ok(input) };
+    let Some(when) = &step.when else {
+        return Ok(input);
+    };
     let mut kept = Vec::with_capacity(input.len());
     for (edge, event) in input {
-        if when.eval_bool(&Scope::new(&event, &edge)).map_err(|e| format!("`when`: {e}"))? {
+        if when
+            .eval_bool(&Scope::new(&event, &edge))
+            .map_err(|e| format!("`when`: {e}"))?
+        {
             kept.push((edge, event));
         }
     }
@@ -375,3 +459,5 @@ fn segment_id(parent: &[u8; 16], step: &str, number: usize) -> [u8; 16] {
     ExecutionId(id).0
 }
 
+#[cfg(test)]
+mod tests;

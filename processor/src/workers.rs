@@ -36,14 +36,19 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    pub(crate) fn start(lane: usize, definitions: &Arc<Definitions>, config: &ProcessorConfig) -> Result<Self, ProcessorError> {
+    pub(crate) fn start(
+        lane: usize,
+        definitions: &Arc<Definitions>,
+        config: &ProcessorConfig,
+    ) -> Result<Self, ProcessorError> {
         let count = config.workers.max(1);
         let (answer, answers) = bounded(count);
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
         for worker in 0..count {
             // One share at a time: a batch is cut only when the last one has been gathered.
             let (job, shares) = bounded::<Job>(1);
-            let (answer, definitions, config) = (answer.clone(), definitions.clone(), config.clone());
+            let (answer, definitions, config) =
+                (answer.clone(), definitions.clone(), config.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{lane}-worker-{worker}"))
                 .spawn(move || work(Executor::new(definitions, config), &shares, &answer))
@@ -51,7 +56,15 @@ impl Workers {
             jobs.push(job);
             threads.push(thread);
         }
-        Ok(Self { lane, jobs, answers, threads, out: 0, gathered: Vec::new(), failed: None })
+        Ok(Self {
+            lane,
+            jobs,
+            answers,
+            threads,
+            out: 0,
+            gathered: Vec::new(),
+            failed: None,
+        })
     }
 
     pub(crate) fn busy(&self) -> bool {
@@ -67,7 +80,8 @@ impl Workers {
         }
         for (job, share) in self.jobs.iter().zip(shares) {
             if !share.is_empty() {
-                job.send(Job { share, now_ms }).map_err(|_| ProcessorError::Worker { lane: self.lane })?;
+                job.send(Job { share, now_ms })
+                    .map_err(|_| ProcessorError::Worker { lane: self.lane })?;
                 self.out += 1;
             }
         }
@@ -93,7 +107,10 @@ impl Workers {
             return Some(Err(trouble));
         }
         gathered.sort_unstable_by_key(|(place, _)| *place);
-        Some(Ok(gathered.into_iter().flat_map(|(_, outgoing)| outgoing).collect()))
+        Some(Ok(gathered
+            .into_iter()
+            .flat_map(|(_, outgoing)| outgoing)
+            .collect()))
     }
 }
 

@@ -60,7 +60,8 @@ mod tests {
             epoch: 7,
             kind: ActivationKind::Applied,
         };
-        let bytes = br#"{"tenant":"default","graph":"orders","version":"ab12","epoch":7,"kind":"applied"}"#;
+        let bytes =
+            br#"{"tenant":"default","graph":"orders","version":"ab12","epoch":7,"kind":"applied"}"#;
         assert_eq!(&activation.encode()[..], bytes);
         assert_eq!(Activation::decode(bytes).ok(), Some(activation.clone()));
         assert_eq!(&activation.key()[..], b"default/orders");

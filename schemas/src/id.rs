@@ -12,7 +12,13 @@ pub struct ExecutionId(pub [u8; 16]);
 
 impl ExecutionId {
     /// `time_ms`: the trigger's time, milliseconds since 1970 UTC; the upper 16 of its 64 bits are dropped.
-    pub fn derive(time_ms: u64, tenant: &str, graph: &str, trigger: &str, trigger_id: &str) -> Self {
+    pub fn derive(
+        time_ms: u64,
+        tenant: &str,
+        graph: &str,
+        trigger: &str,
+        trigger_id: &str,
+    ) -> Self {
         let mut hash = Sha256::new();
         for part in [tenant, graph, trigger, trigger_id] {
             // Length-prefixed, so that ("ab", "c") and ("a", "bc") differ.
@@ -30,7 +36,9 @@ impl ExecutionId {
 
     /// The trigger's time, milliseconds since 1970 UTC.
     pub fn time_ms(&self) -> u64 {
-        self.0[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+        self.0[..6]
+            .iter()
+            .fold(0, |ms, byte| ms << 8 | u64::from(*byte))
     }
 }
 
@@ -60,7 +68,10 @@ mod tests {
     #[test]
     fn the_same_trigger_is_the_same_execution() {
         let id = ExecutionId::derive(1_700_000_000_123, "default", "orders", "shop", "d-1");
-        assert_eq!(id, ExecutionId::derive(1_700_000_000_123, "default", "orders", "shop", "d-1"));
+        assert_eq!(
+            id,
+            ExecutionId::derive(1_700_000_000_123, "default", "orders", "shop", "d-1")
+        );
         assert_eq!(id.time_ms(), 1_700_000_000_123);
         assert_eq!(id.to_string().as_bytes()[14], b'8', "version nibble");
         assert_eq!(id.to_string().parse::<ExecutionId>().ok(), Some(id));
@@ -70,7 +81,13 @@ mod tests {
     fn every_part_counts_and_their_borders_too() {
         let id = |t, g, n, i| ExecutionId::derive(1, t, g, n, i);
         let base = id("a", "b", "c", "d");
-        for other in [id("x", "b", "c", "d"), id("a", "x", "c", "d"), id("a", "b", "x", "d"), id("a", "b", "c", "x"), id("ab", "", "c", "d")] {
+        for other in [
+            id("x", "b", "c", "d"),
+            id("a", "x", "c", "d"),
+            id("a", "b", "x", "d"),
+            id("a", "b", "c", "x"),
+            id("ab", "", "c", "d"),
+        ] {
             assert_ne!(base, other);
         }
     }

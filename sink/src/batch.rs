@@ -35,7 +35,11 @@ pub(crate) struct Batch {
 impl Batch {
     /// Records come in offset order within each partition.
     pub(crate) fn push(&mut self, from: Fetched) {
-        match self.progress.iter_mut().find(|p| p.partition == from.partition) {
+        match self
+            .progress
+            .iter_mut()
+            .find(|p| p.partition == from.partition)
+        {
             Some(progress) => progress.next = from.offset + 1,
             None => self.progress.push(Progress {
                 partition: from.partition.clone(),
@@ -43,7 +47,10 @@ impl Batch {
                 next: from.offset + 1,
             }),
         }
-        self.landings.push(Landing { row: decode(&from), from });
+        self.landings.push(Landing {
+            row: decode(&from),
+            from,
+        });
     }
 }
 

@@ -11,8 +11,14 @@ pub enum SinkError {
     #[error("destination \"{destination}\" does not take rows ({reason}); trying again")]
     Unavailable { destination: String, reason: String },
     /// Another sink has moved the position of a partition: go on from where it stands.
-    #[error("another sink writes to destination \"{destination}\" for {topic}/{partition}; going on from its position")]
-    Fenced { destination: String, topic: String, partition: u32 },
+    #[error(
+        "another sink writes to destination \"{destination}\" for {topic}/{partition}; going on from its position"
+    )]
+    Fenced {
+        destination: String,
+        topic: String,
+        partition: u32,
+    },
     #[error("destination \"{destination}\" cannot be opened: {reason}")]
     Open { destination: String, reason: String },
     #[error("cannot start a thread: {0}")]

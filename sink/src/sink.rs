@@ -34,7 +34,11 @@ pub struct SinkConfig {
 
 impl SinkConfig {
     pub fn new(destination: &str) -> Self {
-        Self { destination: destination.to_owned(), batch_records_max: 1_000, interval: Duration::from_millis(10) }
+        Self {
+            destination: destination.to_owned(),
+            batch_records_max: 1_000,
+            interval: Duration::from_millis(10),
+        }
     }
 }
 
@@ -56,20 +60,36 @@ impl Sink {
         let flag = stop.clone();
         let thread = std::thread::Builder::new()
             .name(format!("sink-{}", config.destination))
-            .spawn(move || Loop { log, destination, config, stop: flag, landed }.run())
+            .spawn(move || {
+                Loop {
+                    log,
+                    destination,
+                    config,
+                    stop: flag,
+                    landed,
+                }
+                .run()
+            })
             .map_err(SinkError::Thread)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Whether it is still running; it ends by itself only for a reason that needs somebody to look.
     pub fn healthy(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Lets the write under way finish.
     pub fn stop(mut self) -> Result<(), SinkError> {
         self.stop.store(true, Ordering::Release);
-        let Some(thread) = self.thread.take() else { return Ok(()) };
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         match thread.join() {
             Ok(outcome) => outcome,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -97,12 +117,16 @@ impl Loop {
         while !self.stopped() {
             let outcome = self.consume();
             let Err(trouble) = outcome else { continue };
-            counter!("weir_sink_restarts_total", "destination" => self.config.destination.clone()).increment(1);
+            counter!("weir_sink_restarts_total", "destination" => self.config.destination.clone())
+                .increment(1);
             if trouble.disposition() == Disposition::Invalid {
                 tracing::error!("sink \"{}\" stops: {trouble}", self.config.destination);
                 return Err(trouble);
             }
-            tracing::warn!("sink \"{}\" starts over: {trouble}", self.config.destination);
+            tracing::warn!(
+                "sink \"{}\" starts over: {trouble}",
+                self.config.destination
+            );
             std::thread::sleep(backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
@@ -127,7 +151,11 @@ impl Loop {
         let mut batch = Batch::default();
         let mut since = Instant::now();
         while !self.stopped() {
-            let wait = if batch.landings.is_empty() { IDLE } else { self.config.interval.saturating_sub(since.elapsed()) };
+            let wait = if batch.landings.is_empty() {
+                IDLE
+            } else {
+                self.config.interval.saturating_sub(since.elapsed())
+            };
             match consumer.poll(wait)? {
                 Polled::Records(records) => {
                     if batch.landings.is_empty() {

@@ -43,7 +43,11 @@ pub(super) fn apply(client: &Client, args: &ApplyArgs, output: &mut Output) -> a
 }
 
 /// Applies one file; gives `{name, version, epoch, changed}`. Also for `weir dev GRAPH…` and `weir run FILE`.
-pub(crate) fn apply_file(client: &Client, file: &Path, progress: Progress) -> anyhow::Result<Value> {
+pub(crate) fn apply_file(
+    client: &Client,
+    file: &Path,
+    progress: Progress,
+) -> anyhow::Result<Value> {
     send(client, &local::load(file)?, progress)
 }
 

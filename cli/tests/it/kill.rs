@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use sqlx::Connection as _;
@@ -17,7 +17,7 @@ use crate::weir::{PATIENCE, Start, Weir, file, guest, until};
 
 const SENDERS: usize = 8;
 
-pub struct Plan {
+pub(crate) struct Plan {
     pub triggers: usize,
     pub kills: usize,
     pub binary: PathBuf,
@@ -26,7 +26,7 @@ pub struct Plan {
 
 /// What the checker found.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Count {
+pub(crate) struct Count {
     pub acknowledged: usize,
     /// Acknowledged, and no result on the log or no row in the history or no output.
     pub lost: usize,
@@ -43,7 +43,10 @@ fn storm(plan: &Plan, data: &Path) -> HashMap<String, String> {
     let graphs = [file(data, "storm.yaml", &graph)];
     let folder = data.join("data");
     let variant;
-    let mut start = Start { binary: plan.binary.clone(), ..Start::new(&folder, &graphs) };
+    let mut start = Start {
+        binary: plan.binary.clone(),
+        ..Start::new(&folder, &graphs)
+    };
     if let Some(name) = plan.variant {
         variant = [("WEIR_BROKEN", name)];
         start.env = &variant;
@@ -63,12 +66,17 @@ fn storm(plan: &Plan, data: &Path) -> HashMap<String, String> {
                     if number >= plan.triggers {
                         return;
                     }
-                    let (id, body) = (format!("delivery-{number:06}"), format!("{{\"number\":{number}}}"));
+                    let (id, body) = (
+                        format!("delivery-{number:06}"),
+                        format!("{{\"number\":{number}}}"),
+                    );
                     let execution = loop {
                         if http.is_none() {
                             http = Http::connect(start.port).ok();
                         }
-                        let answer = http.as_mut().map(|http| deliver(http, "/hooks/default/storm", "push", &id, body.as_bytes()));
+                        let answer = http.as_mut().map(|http| {
+                            deliver(http, "/hooks/default/storm", "push", &id, body.as_bytes())
+                        });
                         match answer {
                             Some(Ok(answer)) if answer.status == 202 => {
                                 break answer.json()["execution"].as_str().unwrap().to_owned();
@@ -89,11 +97,15 @@ fn storm(plan: &Plan, data: &Path) -> HashMap<String, String> {
         }
         for kill in 1..=plan.kills {
             let at = plan.triggers * kill / (plan.kills + 1);
-            until(&format!("{at} triggers are acknowledged"), || done.load(Ordering::Acquire) >= at);
+            until(&format!("{at} triggers are acknowledged"), || {
+                done.load(Ordering::Acquire) >= at
+            });
             weir.kill();
             weir = Weir::start(&start);
         }
-        until("all triggers are acknowledged", || done.load(Ordering::Acquire) >= plan.triggers);
+        until("all triggers are acknowledged", || {
+            done.load(Ordering::Acquire) >= plan.triggers
+        });
         over.store(true, Ordering::Release);
         settle(&folder, plan.triggers);
         weir.stop();
@@ -122,7 +134,9 @@ fn settle(folder: &Path, promised: usize) {
 
 /// Executions in the history's tables, each with how many outputs it has.
 fn history(folder: &Path) -> HashMap<String, i64> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let options = SqliteConnectOptions::new().filename(folder.join("history.db")).read_only(true);
         let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
@@ -137,15 +151,22 @@ fn results(folder: &Path) -> HashMap<String, usize> {
     let log = Embedded::open(&folder.join("log.db")).unwrap();
     let mut counts = HashMap::new();
     for number in 0..log.partitions(topics::catalog::RESULTS).unwrap() {
-        let partition = Partition { topic: topics::catalog::RESULTS.into(), number };
+        let partition = Partition {
+            topic: topics::catalog::RESULTS.into(),
+            number,
+        };
         let (start, end) = log.offsets(&partition).unwrap();
         let mut reader = log.reader(vec![(partition, start)], 1_000).unwrap();
         let mut at = start;
         while at < end {
-            let Polled::Records(records) = reader.poll(PATIENCE).unwrap() else { panic!("a reader is in no group") };
+            let Polled::Records(records) = reader.poll(PATIENCE).unwrap() else {
+                panic!("a reader is in no group")
+            };
             for fetched in records {
                 at = fetched.offset + 1;
-                let result = schemas::records::SegmentResult::decode(&fetched.record.value.unwrap()).unwrap();
+                let result =
+                    schemas::records::SegmentResult::decode(&fetched.record.value.unwrap())
+                        .unwrap();
                 *counts.entry(result.execution.to_string()).or_insert(0) += 1;
             }
         }
@@ -153,23 +174,33 @@ fn results(folder: &Path) -> HashMap<String, usize> {
     counts
 }
 
-pub fn count(plan: &Plan) -> Count {
+pub(crate) fn count(plan: &Plan) -> Count {
     let data = tempfile::tempdir().unwrap();
     let acknowledged = storm(plan, data.path());
     let folder = data.path().join("data");
     let (rows, results) = (history(&folder), results(&folder));
     let promised: std::collections::HashSet<&String> = acknowledged.values().collect();
-    let lost = promised.iter().filter(|id| rows.get(**id) != Some(&1) || !results.contains_key(**id)).count();
+    let lost = promised
+        .iter()
+        .filter(|id| rows.get(**id) != Some(&1) || !results.contains_key(**id))
+        .count();
     let doubled = results.values().filter(|count| **count > 1).count();
     let unasked = results.keys().filter(|id| !promised.contains(id)).count();
     // Two ids with one execution would hide a loss.
     let shared = acknowledged.len() - promised.len();
-    Count { acknowledged: acknowledged.len(), lost: lost + shared, duplicated: doubled + unasked }
+    Count {
+        acknowledged: acknowledged.len(),
+        lost: lost + shared,
+        duplicated: doubled + unasked,
+    }
 }
 
 /// How many, from the environment where `make prove` asks for more.
 fn scale(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+    std::env::var(name)
+        .ok()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
 }
 
 #[test]
@@ -182,25 +213,55 @@ fn nothing_is_lost_and_nothing_twice_when_weir_is_killed() {
     };
     let begun = Instant::now();
     let count = count(&plan);
-    eprintln!("{} triggers, {} kills, {:.0?}: {count:?}", plan.triggers, plan.kills, begun.elapsed());
-    assert_eq!(count, Count { acknowledged: plan.triggers, lost: 0, duplicated: 0 });
+    eprintln!(
+        "{} triggers, {} kills, {:.0?}: {count:?}",
+        plan.triggers,
+        plan.kills,
+        begun.elapsed()
+    );
+    assert_eq!(
+        count,
+        Count {
+            acknowledged: plan.triggers,
+            lost: 0,
+            duplicated: 0
+        }
+    );
 }
 
 /// The same test on a lane that commits its offsets outside the transaction: it must see the loss.
 #[test]
 fn the_checker_catches_offsets_committed_outside_the_transaction() {
     let binary = broken_binary();
-    let plan = Plan { triggers: 4_000, kills: 4, binary, variant: Some("offsets-outside") };
+    let plan = Plan {
+        triggers: 4_000,
+        kills: 4,
+        binary,
+        variant: Some("offsets-outside"),
+    };
     let count = count(&plan);
     eprintln!("broken variant: {count:?}");
     assert_eq!(count.acknowledged, plan.triggers);
-    assert!(count.lost > 0, "the checker let a lane pass that commits offsets outside the transaction");
+    assert!(
+        count.lost > 0,
+        "the checker let a lane pass that commits offsets outside the transaction"
+    );
 }
 
 /// The binary with the deliberately broken variants compiled in, beside the true one; built here.
 fn broken_binary() -> PathBuf {
     let status = std::process::Command::new(env!("CARGO"))
-        .args(["build", "--release", "--quiet", "-p", "cli", "--features", "broken", "--bin", "weir-broken"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "-p",
+            "cli",
+            "--features",
+            "broken",
+            "--bin",
+            "weir-broken",
+        ])
         .status()
         .unwrap();
     assert!(status.success(), "the broken variant does not build");

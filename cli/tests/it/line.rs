@@ -20,28 +20,68 @@ fn the_example_takes_github_s_payloads_once() {
             .iter()
             .enumerate()
             .map(|(number, (event, body))| {
-                let answer = deliver(&mut http, "/hooks/default/github", event, &format!("d-{number}"), body).unwrap();
-                let execution = answer.json()["execution"].as_str().unwrap_or_default().to_owned();
-                (answer.status, execution, answer.header("location").map(str::to_owned))
+                let answer = deliver(
+                    &mut http,
+                    "/hooks/default/github",
+                    event,
+                    &format!("d-{number}"),
+                    body,
+                )
+                .unwrap();
+                let execution = answer.json()["execution"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                (
+                    answer.status,
+                    execution,
+                    answer.header("location").map(str::to_owned),
+                )
             })
             .collect()
     };
     let first = send();
     for (status, execution, location) in &first {
         assert_eq!(*status, 202);
-        assert_eq!(location.as_deref(), Some(format!("/api/v1/executions/{execution}").as_str()));
+        assert_eq!(
+            location.as_deref(),
+            Some(format!("/api/v1/executions/{execution}").as_str())
+        );
     }
     let ids: HashSet<&String> = first.iter().map(|(_, id, _)| id).collect();
     assert_eq!(ids.len(), payloads.len(), "one execution each");
     assert_eq!(send(), first, "sent again: the same ids");
 
     for (_, id, _) in &first {
-        let execution = weir.run(&["exec", "get", id, "--wait", "60s", "-o", "json"]).ok().json();
+        let execution = weir
+            .run(&["exec", "get", id, "--wait", "60s", "-o", "json"])
+            .ok()
+            .json();
         assert_eq!(execution["status"], "succeeded", "{execution}");
-        assert_eq!(execution["outputs"].as_array().unwrap().len(), 1, "{execution}");
+        assert_eq!(
+            execution["outputs"].as_array().unwrap().len(),
+            1,
+            "{execution}"
+        );
     }
-    let listed = weir.run(&["exec", "list", "--graph", "github-activity", "--limit", "1000", "-o", "json"]).ok().json();
-    let listed = listed.as_array().or(listed["items"].as_array()).unwrap().len();
+    let listed = weir
+        .run(&[
+            "exec",
+            "list",
+            "--graph",
+            "github-activity",
+            "--limit",
+            "1000",
+            "-o",
+            "json",
+        ])
+        .ok()
+        .json();
+    let listed = listed
+        .as_array()
+        .or(listed["items"].as_array())
+        .unwrap()
+        .len();
     assert_eq!(listed, payloads.len(), "no new rows");
     let graphs = weir.run(&["graph", "list"]).ok();
     assert!(graphs.out.contains("github-activity"), "{}", graphs.out);
@@ -67,8 +107,12 @@ fn payloads() -> Vec<(String, Vec<u8>)> {
     files
         .iter()
         .map(|path| {
-            let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-            (value["event"].as_str().unwrap().to_owned(), serde_json::to_vec(&value["payload"]).unwrap())
+            let value: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            (
+                value["event"].as_str().unwrap().to_owned(),
+                serde_json::to_vec(&value["payload"]).unwrap(),
+            )
         })
         .collect()
 }
@@ -80,29 +124,57 @@ fn what_a_webhook_refuses() {
     let weir = Weir::start(&Start::new(&data.path().join("data"), &graphs));
     let mut http = Http::connect(weir.port).unwrap();
     let mut check = |path: &str, signed: &str, id: &str, body: &[u8], status: u16| {
-        let headers = [("content-type", "application/json"), ("x-github-event", "push"), ("x-github-delivery", id), ("x-hub-signature-256", signed)];
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-github-event", "push"),
+            ("x-github-delivery", id),
+            ("x-hub-signature-256", signed),
+        ];
         let answer = http.post(path, &headers, body).unwrap();
         assert_eq!(answer.status, status, "{}", answer.body);
         if status != 202 {
-            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!(
+                answer.header("content-type"),
+                Some("application/problem+json")
+            );
         }
         http = Http::connect(weir.port).unwrap(); // a refusal may close the connection
     };
     let good = signature(crate::weir::SECRET, b"{}");
     check("/hooks/default/github", &good, "a", b"{}", 202);
-    check("/hooks/default/github", &signature("wrong", b"{}"), "b", b"{}", 401);
+    check(
+        "/hooks/default/github",
+        &signature("wrong", b"{}"),
+        "b",
+        b"{}",
+        401,
+    );
     check("/hooks/default/github", "", "b", b"{}", 401);
     check("/hooks/default/nothing", &good, "b", b"{}", 404);
-    check("/hooks/default/github", &signature(crate::weir::SECRET, b"{ }"), "a", b"{ }", 422);
+    check(
+        "/hooks/default/github",
+        &signature(crate::weir::SECRET, b"{ }"),
+        "a",
+        b"{ }",
+        422,
+    );
     let large = vec![b' '; 600 << 10];
-    check("/hooks/default/github", &signature(crate::weir::SECRET, &large), "c", &large, 413);
+    check(
+        "/hooks/default/github",
+        &signature(crate::weir::SECRET, &large),
+        "c",
+        &large,
+        413,
+    );
 }
 
 #[test]
 fn a_second_weir_on_the_same_folder_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let _weir = Weir::start(&Start::new(data.path(), &[]));
-    let Err(said) = Weir::try_start(&Start::new(data.path(), &[])) else { panic!("two on one folder") };
+    let Err(said) = Weir::try_start(&Start::new(data.path(), &[])) else {
+        panic!("two on one folder")
+    };
     assert!(said.contains("another weir is running on"), "{said}");
 }
 
@@ -114,13 +186,28 @@ fn commands_say_what_is_wrong_and_how_to_go_on() {
     assert!(unreachable.err.contains("weir dev"), "{}", unreachable.err);
 
     let folder = tempfile::tempdir().unwrap();
-    let broken = file(folder.path(), "broken.yaml", "weir: 1\nname: x\ntriggers:\n  hand: { manual: {} }\nsteps:\n  a: { uses: ./a.wasm, from: [hnd] }\n");
+    let broken = file(
+        folder.path(),
+        "broken.yaml",
+        "weir: 1\nname: x\ntriggers:\n  hand: { manual: {} }\nsteps:\n  a: { uses: ./a.wasm, from: [hnd] }\n",
+    );
     let refused = run(&nobody, &["validate", broken.to_str().unwrap()]);
     assert_eq!(refused.code, 1);
-    assert!(refused.err.contains("broken.yaml") && refused.err.contains("hand"), "{}", refused.err);
+    assert!(
+        refused.err.contains("broken.yaml") && refused.err.contains("hand"),
+        "{}",
+        refused.err
+    );
 
     let not_wasm = file(folder.path(), "a.wasm", "hello");
-    let graph = file(folder.path(), "a.yaml", &format!("weir: 1\nname: x\ntriggers:\n  hand: {{ manual: {{}} }}\nsteps:\n  a: {{ uses: {}, from: [hand] }}\n", not_wasm.display()));
+    let graph = file(
+        folder.path(),
+        "a.yaml",
+        &format!(
+            "weir: 1\nname: x\ntriggers:\n  hand: {{ manual: {{}} }}\nsteps:\n  a: {{ uses: {}, from: [hand] }}\n",
+            not_wasm.display()
+        ),
+    );
     let refused = run(&nobody, &["validate", graph.to_str().unwrap()]);
     assert_eq!(refused.code, 1, "{}", refused.out);
     assert_eq!(run(&nobody, &["validate", "--no-such-flag"]).code, 2);
@@ -135,18 +222,44 @@ fn a_graph_is_applied_run_and_looked_at() {
         guest("copy").display()
     );
     let graph = file(data.path(), "hello.yaml", &text);
-    let applied = weir.run(&["apply", graph.to_str().unwrap(), "-o", "json"]).ok();
+    let applied = weir
+        .run(&["apply", graph.to_str().unwrap(), "-o", "json"])
+        .ok();
     assert!(applied.out.contains("hello"), "{}", applied.out);
     let input = file(data.path(), "in.ndjson", "{\"n\":1}\n{\"n\":2}\n");
-    let ran = weir.run(&["run", "hello", "--input", input.to_str().unwrap(), "-o", "json"]).ok();
+    let ran = weir
+        .run(&[
+            "run",
+            "hello",
+            "--input",
+            input.to_str().unwrap(),
+            "-o",
+            "json",
+        ])
+        .ok();
     let lines = ran.lines();
     assert_eq!(lines.len(), 2);
-    assert_eq!(lines[0]["outputs"].as_array().unwrap().len(), 0, "`when` was false");
+    assert_eq!(
+        lines[0]["outputs"].as_array().unwrap().len(),
+        0,
+        "`when` was false"
+    );
     assert_eq!(lines[1]["outputs"][0]["data"]["n"], 2);
     assert_eq!(weir.run(&["graph", "get", "nothing"]).code, 3);
 
     // Without a server: the same, in memory.
-    let ran = run("http://127.0.0.1:9", &["run", graph.to_str().unwrap(), "--input", input.to_str().unwrap(), "-o", "json"]).ok();
+    let ran = run(
+        "http://127.0.0.1:9",
+        &[
+            "run",
+            graph.to_str().unwrap(),
+            "--input",
+            input.to_str().unwrap(),
+            "-o",
+            "json",
+        ],
+    )
+    .ok();
     assert_eq!(ran.lines()[1]["outputs"][0]["data"]["n"], 2);
 }
 
@@ -155,10 +268,18 @@ fn idle_memory_and_metrics() {
     let data = tempfile::tempdir().unwrap();
     let weir = Weir::start(&Start::new(data.path(), &[]));
     let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid())).unwrap();
-    let rss: u64 = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap().trim().trim_end_matches(" kB").parse().unwrap();
+    let rss: u64 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
     eprintln!("weir dev idle: {} MiB", rss >> 10);
     until("metrics are served", || {
         let mut http = Http::connect(weir.port).unwrap();
-        http.post("/metrics", &[], b"").is_ok_and(|a| a.status == 405)
+        http.post("/metrics", &[], b"")
+            .is_ok_and(|a| a.status == 405)
     });
 }

@@ -1,6 +1,6 @@
 //! A `weir dev` of the test's own, and the `weir` commands against it.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,31 +9,37 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub const SECRET: &str = "it's only a test";
+pub(crate) const SECRET: &str = "it's only a test";
 /// Long enough for a slow machine under load; reaching it is a failure.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-pub fn binary() -> PathBuf {
-    std::env::var_os("WEIR_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_weir")), PathBuf::from)
+pub(crate) fn binary() -> PathBuf {
+    std::env::var_os("WEIR_TEST_BINARY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_weir")), PathBuf::from)
 }
 
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_path_buf()
 }
 
 /// A module of `processor/tests/guests`.
-pub fn guest(name: &str) -> PathBuf {
-    root().join("processor/tests/guests").join(format!("{name}.wasm"))
+pub(crate) fn guest(name: &str) -> PathBuf {
+    root()
+        .join("processor/tests/guests")
+        .join(format!("{name}.wasm"))
 }
 
-pub struct Weir {
+pub(crate) struct Weir {
     child: Child,
     pub port: u16,
     /// What it said on stderr so far, drained by a thread.
     said: mpsc::Receiver<String>,
 }
 
-pub struct Start<'a> {
+pub(crate) struct Start<'a> {
     pub binary: PathBuf,
     pub data: &'a Path,
     pub port: u16,
@@ -42,23 +48,33 @@ pub struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    pub fn new(data: &'a Path, graphs: &'a [PathBuf]) -> Self {
-        Self { binary: binary(), data, port: free_port(), graphs, env: &[] }
+    pub(crate) fn new(data: &'a Path, graphs: &'a [PathBuf]) -> Self {
+        Self {
+            binary: binary(),
+            data,
+            port: free_port(),
+            graphs,
+            env: &[],
+        }
     }
 }
 
 /// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 impl Weir {
     /// Starts it and waits until it says that it is ready.
-    pub fn start(start: &Start<'_>) -> Self {
+    pub(crate) fn start(start: &Start<'_>) -> Self {
         Self::try_start(start).unwrap_or_else(|said| panic!("weir dev did not start:\n{said}"))
     }
 
-    pub fn try_start(start: &Start<'_>) -> Result<Self, String> {
+    pub(crate) fn try_start(start: &Start<'_>) -> Result<Self, String> {
         let mut command = Command::new(&start.binary);
         command
             .arg("dev")
@@ -89,7 +105,11 @@ impl Weir {
                     heard.push_str(&line);
                     heard.push('\n');
                     if line.contains("weir dev is ready") {
-                        return Ok(Self { child, port: start.port, said });
+                        return Ok(Self {
+                            child,
+                            port: start.port,
+                            said,
+                        });
                     }
                 }
                 Err(e) => {
@@ -101,23 +121,27 @@ impl Weir {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// kill -9.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// SIGTERM, as Ctrl-C does; must end well.
-    pub fn stop(mut self) -> String {
-        let killed = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+    pub(crate) fn stop(mut self) -> String {
+        let killed = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(killed.success());
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -132,7 +156,7 @@ impl Weir {
     }
 
     /// `weir ARGS` against this server.
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         run(&self.url(), args)
     }
 }
@@ -144,37 +168,54 @@ impl Drop for Weir {
     }
 }
 
-pub struct Ran {
+pub(crate) struct Ran {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
 impl Ran {
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
         self
     }
 
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}\n{}", self.out, self.err))
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("{e}: {}\n{}", self.out, self.err))
     }
 
     /// One JSON value a line.
-    pub fn lines(&self) -> Vec<Value> {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     }
 }
 
-pub fn run(url: &str, args: &[&str]) -> Ran {
-    let Output { status, stdout, stderr } =
-        Command::new(binary()).args(args).env("WEIR_URL", url).env("NO_COLOR", "1").stdin(Stdio::null()).output().unwrap();
+pub(crate) fn run(url: &str, args: &[&str]) -> Ran {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(binary())
+        .args(args)
+        .env("WEIR_URL", url)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: status.code().unwrap_or(-1), out: text(stdout), err: text(stderr) }
+    Ran {
+        code: status.code().unwrap_or(-1),
+        out: text(stdout),
+        err: text(stderr),
+    }
 }
 
 /// Waits until the condition holds; says what it waited for when it does not.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");
@@ -183,15 +224,8 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A file in a folder, with this text.
-pub fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path
-}
-
-/// Reads all of a stream that may end early.
-pub fn drain(mut from: impl Read) -> Vec<u8> {
-    let mut all = Vec::new();
-    from.read_to_end(&mut all).ok();
-    all
 }

@@ -35,22 +35,35 @@ impl<'a> Reader<'a> {
                 return Ok((value >> 1) as i64 ^ -((value & 1) as i64));
             }
         }
-        Err(RecordError::Malformed { at: self.at, what: "a number of more than 64 bits" })
+        Err(RecordError::Malformed {
+            at: self.at,
+            what: "a number of more than 64 bits",
+        })
     }
 
     pub(crate) fn int(&mut self) -> Result<i32, RecordError> {
         let at = self.at;
-        i32::try_from(self.long()?).map_err(|_| RecordError::Malformed { at, what: "an int out of range" })
+        i32::try_from(self.long()?).map_err(|_| RecordError::Malformed {
+            at,
+            what: "an int out of range",
+        })
     }
 
     fn length(&mut self) -> Result<usize, RecordError> {
         let at = self.at;
-        usize::try_from(self.long()?).map_err(|_| RecordError::Malformed { at, what: "a negative length" })
+        usize::try_from(self.long()?).map_err(|_| RecordError::Malformed {
+            at,
+            what: "a negative length",
+        })
     }
 
     pub(crate) fn bytes(&mut self) -> Result<Bytes, RecordError> {
         let length = self.length()?;
-        let end = self.at.checked_add(length).filter(|end| *end <= self.all.len()).ok_or_else(|| self.truncated())?;
+        let end = self
+            .at
+            .checked_add(length)
+            .filter(|end| *end <= self.all.len())
+            .ok_or_else(|| self.truncated())?;
         let slice = self.all.slice(self.at..end);
         self.at = end;
         Ok(slice)
@@ -59,9 +72,15 @@ impl<'a> Reader<'a> {
     pub(crate) fn str(&mut self) -> Result<&'a str, RecordError> {
         let length = self.length()?;
         let start = self.at;
-        let end = start.checked_add(length).filter(|end| *end <= self.all.len()).ok_or_else(|| self.truncated())?;
+        let end = start
+            .checked_add(length)
+            .filter(|end| *end <= self.all.len())
+            .ok_or_else(|| self.truncated())?;
         self.at = end;
-        std::str::from_utf8(&self.all[start..end]).map_err(|_| RecordError::Malformed { at: start, what: "a string that is not UTF-8" })
+        std::str::from_utf8(&self.all[start..end]).map_err(|_| RecordError::Malformed {
+            at: start,
+            what: "a string that is not UTF-8",
+        })
     }
 
     pub(crate) fn string(&mut self) -> Result<String, RecordError> {
@@ -69,7 +88,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let slice = self.all.get(self.at..self.at + N).ok_or_else(|| self.truncated())?;
+        let slice = self
+            .all
+            .get(self.at..self.at + N)
+            .ok_or_else(|| self.truncated())?;
         let mut out = [0; N];
         out.copy_from_slice(slice);
         self.at += N;
@@ -77,16 +99,25 @@ impl<'a> Reader<'a> {
     }
 
     /// `["null", T]`
-    pub(crate) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, RecordError>) -> Result<Option<T>, RecordError> {
+    pub(crate) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, RecordError>,
+    ) -> Result<Option<T>, RecordError> {
         let at = self.at;
         match self.long()? {
             0 => Ok(None),
             1 => Ok(Some(read(self)?)),
-            _ => Err(RecordError::Malformed { at, what: "an unknown branch of a union" }),
+            _ => Err(RecordError::Malformed {
+                at,
+                what: "an unknown branch of a union",
+            }),
         }
     }
 
-    pub(crate) fn array<T>(&mut self, mut read: impl FnMut(&mut Self) -> Result<T, RecordError>) -> Result<Vec<T>, RecordError> {
+    pub(crate) fn array<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, RecordError>,
+    ) -> Result<Vec<T>, RecordError> {
         let mut items = Vec::new();
         loop {
             let mut count = self.long()?;
@@ -113,10 +144,16 @@ impl<'a> Reader<'a> {
             0 => Ok(Payload::Inline(self.bytes()?)),
             1 => {
                 let sha256 = self.fixed()?;
-                let bytes = u64::try_from(self.long()?).map_err(|_| RecordError::Malformed { at, what: "a negative size" })?;
+                let bytes = u64::try_from(self.long()?).map_err(|_| RecordError::Malformed {
+                    at,
+                    what: "a negative size",
+                })?;
                 Ok(Payload::Reference { sha256, bytes })
             }
-            _ => Err(RecordError::Malformed { at, what: "an unknown branch of a union" }),
+            _ => Err(RecordError::Malformed {
+                at,
+                what: "an unknown branch of a union",
+            }),
         }
     }
 
@@ -126,7 +163,14 @@ impl<'a> Reader<'a> {
 
     /// Everything must have been read.
     pub(crate) fn end(self) -> Result<(), RecordError> {
-        if self.at == self.all.len() { Ok(()) } else { Err(RecordError::Malformed { at: self.at, what: "bytes after the record's end" }) }
+        if self.at == self.all.len() {
+            Ok(())
+        } else {
+            Err(RecordError::Malformed {
+                at: self.at,
+                what: "bytes after the record's end",
+            })
+        }
     }
 }
 

@@ -32,7 +32,9 @@ impl DeadLetter {
     /// The headers to append to the original's.
     pub fn headers(&self) -> Vec<(String, Bytes)> {
         let mut headers = Vec::with_capacity(11);
-        let mut put = |name: &str, value: String| headers.push((format!("{PREFIX}{name}"), Bytes::from(value)));
+        let mut put = |name: &str, value: String| {
+            headers.push((format!("{PREFIX}{name}"), Bytes::from(value)))
+        };
         put("tenant", self.tenant.clone());
         put("topic", self.topic.clone());
         put("partition", self.partition.to_string());
@@ -56,11 +58,19 @@ impl DeadLetter {
     /// Reads what `headers` wrote. Of several of one name the last counts: a redriven record may die again.
     pub fn from_headers(headers: &[(String, Bytes)]) -> Result<Self, RecordError> {
         let find = |name: &str| -> Option<String> {
-            let (_, value) = headers.iter().rev().find(|(n, _)| n.strip_prefix(PREFIX) == Some(name))?;
+            let (_, value) = headers
+                .iter()
+                .rev()
+                .find(|(n, _)| n.strip_prefix(PREFIX) == Some(name))?;
             Some(String::from_utf8_lossy(value).into_owned())
         };
-        let need = |name: &'static str| find(name).ok_or(RecordError::Malformed { at: 0, what: name });
-        let number = |name: &'static str| need(name)?.parse::<i64>().map_err(|_| RecordError::Malformed { at: 0, what: name });
+        let need =
+            |name: &'static str| find(name).ok_or(RecordError::Malformed { at: 0, what: name });
+        let number = |name: &'static str| {
+            need(name)?
+                .parse::<i64>()
+                .map_err(|_| RecordError::Malformed { at: 0, what: name })
+        };
         Ok(Self {
             tenant: need("tenant")?,
             topic: need("topic")?,
@@ -78,6 +88,10 @@ impl DeadLetter {
 
     /// The original's own headers: those that `headers` did not write.
     pub fn original_headers(headers: &[(String, Bytes)]) -> Vec<(String, Bytes)> {
-        headers.iter().filter(|(name, _)| !name.starts_with(PREFIX)).cloned().collect()
+        headers
+            .iter()
+            .filter(|(name, _)| !name.starts_with(PREFIX))
+            .cloned()
+            .collect()
     }
 }

@@ -67,7 +67,10 @@ impl Hop {
     pub fn decode(record: &Bytes) -> Result<Self, RecordError> {
         let (version, at) = wire::open(record, Kind::Hop)?;
         if version != VERSION {
-            return Err(RecordError::Malformed { at: 4, what: "a hop of a version newer than this program" });
+            return Err(RecordError::Malformed {
+                at: 4,
+                what: "a hop of a version newer than this program",
+            });
         }
         let mut r = Reader::new(record, at);
         let hop = Self {
@@ -83,12 +86,22 @@ impl Hop {
             attempt: r.int()? as u32,
             events: r.array(|r| {
                 let edge = r.string()?;
-                let (key, content_type, headers) = (r.option(Reader::bytes)?, r.string()?, r.headers()?);
+                let (key, content_type, headers) =
+                    (r.option(Reader::bytes)?, r.string()?, r.headers()?);
                 let (data, reference) = match r.payload()? {
                     Payload::Inline(data) => (data, None),
                     Payload::Reference { sha256, bytes } => (Bytes::new(), Some((sha256, bytes))),
                 };
-                Ok(EdgeEvent { edge, event: Event { key, content_type, headers, data }, reference })
+                Ok(EdgeEvent {
+                    edge,
+                    event: Event {
+                        key,
+                        content_type,
+                        headers,
+                        data,
+                    },
+                    reference,
+                })
             })?,
         };
         r.end()?;

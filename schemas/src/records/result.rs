@@ -94,12 +94,18 @@ const KINDS: [(FailureKind, &str); 13] = [
 
 impl FailureKind {
     pub fn as_str(self) -> &'static str {
-        KINDS.iter().find(|(kind, _)| *kind == self).map_or("unknown", |(_, word)| word)
+        KINDS
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map_or("unknown", |(_, word)| word)
     }
 
     /// `None`: a word of a newer version.
     pub fn parse(word: &str) -> Option<Self> {
-        KINDS.iter().find(|(_, known)| *known == word).map(|(kind, _)| *kind)
+        KINDS
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map(|(kind, _)| *kind)
     }
 }
 
@@ -137,7 +143,17 @@ pub struct LogLine {
 impl SegmentResult {
     /// The record's value: wire-format prefix and Avro body.
     pub fn encode(&self) -> Bytes {
-        let outputs: usize = self.outputs.iter().map(|o| if let Payload::Inline(data) = &o.data { data.len() + 96 } else { 128 }).sum();
+        let outputs: usize = self
+            .outputs
+            .iter()
+            .map(|o| {
+                if let Payload::Inline(data) = &o.data {
+                    data.len() + 96
+                } else {
+                    128
+                }
+            })
+            .sum();
         let logs: usize = self.logs.iter().map(|l| l.message.len() + 32).sum();
         let mut w = Writer::new(wire::prefix(Kind::Result, VERSION), 256 + outputs + logs);
         w.string(&self.tenant);
@@ -179,7 +195,10 @@ impl SegmentResult {
     pub fn decode(record: &Bytes) -> Result<Self, RecordError> {
         let (version, at) = wire::open(record, Kind::Result)?;
         if version != VERSION {
-            return Err(RecordError::Malformed { at: 4, what: "a result of a version newer than this program" });
+            return Err(RecordError::Malformed {
+                at: 4,
+                what: "a result of a version newer than this program",
+            });
         }
         let mut r = Reader::new(record, at);
         let result = Self {
@@ -214,7 +233,13 @@ impl SegmentResult {
                 })
             })?,
             started: r.array(Reader::fixed)?,
-            logs: r.array(|r| Ok(LogLine { step: r.string()?, level: r.string()?, message: r.string()? }))?,
+            logs: r.array(|r| {
+                Ok(LogLine {
+                    step: r.string()?,
+                    level: r.string()?,
+                    message: r.string()?,
+                })
+            })?,
             logs_dropped: r.int()? as u32,
         };
         r.end()?;

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::{Event, ExecutionId};
 
-const ID: ExecutionId = ExecutionId([1, 0x8b, 0xcf, 0xe5, 0x68, 0x7b, 0x8a, 7, 0x88, 9, 10, 11, 12, 13, 14, 15]);
+const ID: ExecutionId = ExecutionId([
+    1, 0x8b, 0xcf, 0xe5, 0x68, 0x7b, 0x8a, 7, 0x88, 9, 10, 11, 12, 13, 14, 15,
+]);
 
 fn trigger() -> Trigger {
     Trigger {
@@ -43,12 +45,20 @@ fn hop() -> Hop {
         events: vec![
             EdgeEvent {
                 edge: "stamp.out".into(),
-                event: Event { key: None, content_type: "text/plain".into(), headers: vec![], data: Bytes::from_static(b"x") },
+                event: Event {
+                    key: None,
+                    content_type: "text/plain".into(),
+                    headers: vec![],
+                    data: Bytes::from_static(b"x"),
+                },
                 reference: None,
             },
             EdgeEvent {
                 edge: "price.out".into(),
-                event: Event { key: Some(Bytes::from_static(b"k")), ..Event::default() },
+                event: Event {
+                    key: Some(Bytes::from_static(b"k")),
+                    ..Event::default()
+                },
                 reference: Some(([3; 32], 600_000)),
             },
         ],
@@ -66,7 +76,12 @@ fn result() -> SegmentResult {
         time_us: 1_700_000_000_123_456,
         segment: ID.0,
         origin: Some("replay".into()),
-        failure: Some(Failure { step: Some("price".into()), kind: FailureKind::Timeout, reason: "too slow".into(), attempt: 2 }),
+        failure: Some(Failure {
+            step: Some("price".into()),
+            kind: FailureKind::Timeout,
+            reason: "too slow".into(),
+            attempt: 2,
+        }),
         outputs: vec![Output {
             step: "stamp".into(),
             port: "out".into(),
@@ -78,7 +93,11 @@ fn result() -> SegmentResult {
             data: Payload::Inline(Bytes::from_static(b"{}")),
         }],
         started: vec![[9; 16]],
-        logs: vec![LogLine { step: "price".into(), level: "warn".into(), message: "slow".into() }],
+        logs: vec![LogLine {
+            step: "price".into(),
+            level: "warn".into(),
+            message: "slow".into(),
+        }],
         logs_dropped: 3,
     }
 }
@@ -91,7 +110,11 @@ fn oracle(schema: &str, record: &Bytes) -> Value {
     let value = reader.read_value(&mut rest).unwrap();
     assert!(rest.is_empty(), "{} bytes left", rest.len());
     let mut written = Vec::new();
-    GenericDatumWriter::builder(&schema).build().unwrap().write_value(&mut written, value.clone()).unwrap();
+    GenericDatumWriter::builder(&schema)
+        .build()
+        .unwrap()
+        .write_value(&mut written, value.clone())
+        .unwrap();
     assert_eq!(hex::encode(&record[5..]), hex::encode(written));
     value
 }
@@ -99,26 +122,73 @@ fn oracle(schema: &str, record: &Bytes) -> Value {
 #[test]
 fn golden_bytes_never_change() {
     for (name, ours, golden) in [
-        ("trigger", trigger().encode(), include_str!("../../golden/trigger.1.hex")),
-        ("hop", hop().encode(), include_str!("../../golden/hop.1.hex")),
-        ("result", result().encode(), include_str!("../../golden/result.1.hex")),
+        (
+            "trigger",
+            trigger().encode(),
+            include_str!("../../golden/trigger.1.hex"),
+        ),
+        (
+            "hop",
+            hop().encode(),
+            include_str!("../../golden/hop.1.hex"),
+        ),
+        (
+            "result",
+            result().encode(),
+            include_str!("../../golden/result.1.hex"),
+        ),
     ] {
         assert_eq!(hex::encode(&ours), golden.trim(), "{name}");
     }
     let bytes = |text: &str| Bytes::from(hex::decode(text.trim()).unwrap());
-    assert_eq!(Trigger::decode(&bytes(include_str!("../../golden/trigger.1.hex"))).unwrap(), trigger());
-    assert_eq!(Hop::decode(&bytes(include_str!("../../golden/hop.1.hex"))).unwrap(), hop());
-    assert_eq!(SegmentResult::decode(&bytes(include_str!("../../golden/result.1.hex"))).unwrap(), result());
+    assert_eq!(
+        Trigger::decode(&bytes(include_str!("../../golden/trigger.1.hex"))).unwrap(),
+        trigger()
+    );
+    assert_eq!(
+        Hop::decode(&bytes(include_str!("../../golden/hop.1.hex"))).unwrap(),
+        hop()
+    );
+    assert_eq!(
+        SegmentResult::decode(&bytes(include_str!("../../golden/result.1.hex"))).unwrap(),
+        result()
+    );
 }
 
 #[test]
 fn apache_avro_reads_and_writes_the_same_bytes() {
-    let Value::Record(fields) = oracle(TRIGGER_SCHEMA, &trigger().encode()) else { panic!("no record") };
-    assert_eq!(fields[3], ("trigger_id".into(), Value::String("d-1".into())));
-    oracle(TRIGGER_SCHEMA, &Trigger { data: Payload::Reference { sha256: [1; 32], bytes: 9 }, key: None, ..trigger() }.encode());
+    let Value::Record(fields) = oracle(TRIGGER_SCHEMA, &trigger().encode()) else {
+        panic!("no record")
+    };
+    assert_eq!(
+        fields[3],
+        ("trigger_id".into(), Value::String("d-1".into()))
+    );
+    oracle(
+        TRIGGER_SCHEMA,
+        &Trigger {
+            data: Payload::Reference {
+                sha256: [1; 32],
+                bytes: 9,
+            },
+            key: None,
+            ..trigger()
+        }
+        .encode(),
+    );
     oracle(HOP_SCHEMA, &hop().encode());
     oracle(RESULT_SCHEMA, &result().encode());
-    oracle(RESULT_SCHEMA, &SegmentResult { failure: None, outputs: vec![], started: vec![], logs: vec![], ..result() }.encode());
+    oracle(
+        RESULT_SCHEMA,
+        &SegmentResult {
+            failure: None,
+            outputs: vec![],
+            started: vec![],
+            logs: vec![],
+            ..result()
+        }
+        .encode(),
+    );
 }
 
 #[test]
@@ -133,14 +203,34 @@ fn an_array_in_several_blocks_or_with_sizes_is_read() {
 fn bad_bytes_have_a_reason() {
     let good = trigger().encode();
     let check = |bytes: &[u8], reason: &str| {
-        assert_eq!(Trigger::decode(&Bytes::copy_from_slice(bytes)).unwrap_err().to_string(), reason);
+        assert_eq!(
+            Trigger::decode(&Bytes::copy_from_slice(bytes))
+                .unwrap_err()
+                .to_string(),
+            reason
+        );
     };
     check(b"", "the record has no value");
-    check(b"{}", "the record starts with byte 0x7b instead of the wire format's 0x00");
-    check(&[0, 0, 0, 0, 9, 1], "schema id 0x00000009 is not one of Weir's for a Trigger");
-    check(&hop().encode(), "schema id 0x80000201 is not one of Weir's for a Trigger");
-    check(&good[..20], "the record ends in the middle of a field, at byte 20");
-    check(&[&good[..], &[0]].concat(), "bytes after the record's end, at byte 102");
+    check(
+        b"{}",
+        "the record starts with byte 0x7b instead of the wire format's 0x00",
+    );
+    check(
+        &[0, 0, 0, 0, 9, 1],
+        "schema id 0x00000009 is not one of Weir's for a Trigger",
+    );
+    check(
+        &hop().encode(),
+        "schema id 0x80000201 is not one of Weir's for a Trigger",
+    );
+    check(
+        &good[..20],
+        "the record ends in the middle of a field, at byte 20",
+    );
+    check(
+        &[&good[..], &[0]].concat(),
+        "bytes after the record's end, at byte 102",
+    );
 }
 
 #[test]
@@ -160,7 +250,13 @@ fn a_dead_letter_says_where_it_came_from_and_keeps_the_originals_headers() {
     };
     let original = vec![("traceparent".to_owned(), Bytes::from_static(b"00-x"))];
     let mut headers = original.clone();
-    headers.extend(DeadLetter { offset: 1, ..letter.clone() }.headers()); // it has died before
+    headers.extend(
+        DeadLetter {
+            offset: 1,
+            ..letter.clone()
+        }
+        .headers(),
+    ); // it has died before
     headers.extend(letter.headers());
     assert_eq!(DeadLetter::from_headers(&headers).unwrap(), letter);
     assert_eq!(DeadLetter::original_headers(&headers), original);

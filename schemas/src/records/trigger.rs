@@ -46,8 +46,16 @@ pub struct Trigger {
 impl Trigger {
     /// The record's value: wire-format prefix and Avro body.
     pub fn encode(&self) -> Bytes {
-        let inline = if let Payload::Inline(data) = &self.data { data.len() } else { 48 };
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let inline = if let Payload::Inline(data) = &self.data {
+            data.len()
+        } else {
+            48
+        };
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 4)
+            .sum();
         let mut w = Writer::new(wire::prefix(Kind::Trigger, VERSION), 160 + headers + inline);
         w.string(&self.tenant);
         w.string(&self.graph);
@@ -67,7 +75,10 @@ impl Trigger {
     pub fn decode(record: &Bytes) -> Result<Self, RecordError> {
         let (version, at) = wire::open(record, Kind::Trigger)?;
         if version != VERSION {
-            return Err(RecordError::Malformed { at: 4, what: "a trigger of a version newer than this program" });
+            return Err(RecordError::Malformed {
+                at: 4,
+                what: "a trigger of a version newer than this program",
+            });
         }
         let mut r = Reader::new(record, at);
         let trigger = Self {
@@ -89,6 +100,11 @@ impl Trigger {
 
     /// The event that the graph sees. `data`: the payload, fetched from the store if it was a reference.
     pub fn event(&self, data: Bytes) -> Event {
-        Event { key: self.key.clone(), content_type: self.content_type.clone(), headers: self.headers.clone(), data }
+        Event {
+            key: self.key.clone(),
+            content_type: self.content_type.clone(),
+            headers: self.headers.clone(),
+            data,
+        }
     }
 }

@@ -45,7 +45,10 @@ pub(crate) fn open(record: &Bytes, expected: Kind) -> Result<(u8, usize), Record
         Some(&MAGIC) => {}
         Some(&other) => return Err(RecordError::Magic(other)),
     }
-    let id: [u8; 4] = record.get(1..5).and_then(|id| id.try_into().ok()).ok_or(RecordError::Truncated { at: record.len() })?;
+    let id: [u8; 4] = record
+        .get(1..5)
+        .and_then(|id| id.try_into().ok())
+        .ok_or(RecordError::Truncated { at: record.len() })?;
     let id = u32::from_be_bytes(id);
     if id >> 8 != (OWN | (expected as u32) << 8) >> 8 {
         return Err(RecordError::Schema { id, expected });

@@ -51,8 +51,13 @@ pub struct Sqlite {
 impl Sqlite {
     /// Opens or creates the file and its tables. `name`: the destination's name, for messages.
     pub fn open(name: &str, path: &Path) -> Result<Self, SinkError> {
-        let fail = |reason: String| SinkError::Open { destination: name.to_owned(), reason };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|e| fail(e.to_string()))?;
+        let fail = |reason: String| SinkError::Open {
+            destination: name.to_owned(),
+            reason,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|e| fail(e.to_string()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -69,22 +74,41 @@ impl Sqlite {
                 Ok::<_, sqlx::Error>(connection)
             })
             .map_err(|e| fail(format!("{}: {e}", path.display())))?;
-        Ok(Self { name: name.to_owned(), runtime, connection })
+        Ok(Self {
+            name: name.to_owned(),
+            runtime,
+            connection,
+        })
     }
 
     /// The next offset to land of a partition; `None`: nothing has landed yet.
     pub(crate) fn position(&mut self, partition: &Partition) -> Result<Option<i64>, SinkError> {
-        let query = sqlx::query(r#"select next_offset from weir_positions where topic = ? and "partition" = ?"#)
-            .bind(&*partition.topic)
-            .bind(partition.number);
-        let row = self.runtime.block_on(query.fetch_optional(&mut self.connection)).map_err(|e| unavailable(&self.name, &e))?;
-        row.map(|row| row.try_get(0)).transpose().map_err(|e| unavailable(&self.name, &e))
+        let query = sqlx::query(
+            r#"select next_offset from weir_positions where topic = ? and "partition" = ?"#,
+        )
+        .bind(&*partition.topic)
+        .bind(partition.number);
+        let row = self
+            .runtime
+            .block_on(query.fetch_optional(&mut self.connection))
+            .map_err(|e| unavailable(&self.name, &e))?;
+        row.map(|row| row.try_get(0))
+            .transpose()
+            .map_err(|e| unavailable(&self.name, &e))
     }
 
     /// Lands the batch. `stored`: the positions that this sink believes in.
-    pub(crate) fn land(&mut self, batch: &Batch, stored: &HashMap<Partition, i64>) -> Result<(), SinkError> {
+    pub(crate) fn land(
+        &mut self,
+        batch: &Batch,
+        stored: &HashMap<Partition, i64>,
+    ) -> Result<(), SinkError> {
         let rows = Rows::of(batch);
-        let Self { name, runtime, connection } = self;
+        let Self {
+            name,
+            runtime,
+            connection,
+        } = self;
         runtime.block_on(land(connection, name, batch, &rows, stored))
     }
 }
@@ -97,10 +121,16 @@ async fn land(
     stored: &HashMap<Partition, i64>,
 ) -> Result<(), SinkError> {
     let fail = |e: sqlx::Error| unavailable(name, &e);
-    let mut transaction = connection.begin_with("begin immediate").await.map_err(fail)?;
+    let mut transaction = connection
+        .begin_with("begin immediate")
+        .await
+        .map_err(fail)?;
     for progress in &batch.progress {
         let Partition { topic, number } = &progress.partition;
-        let expected = stored.get(&progress.partition).copied().unwrap_or(progress.first);
+        let expected = stored
+            .get(&progress.partition)
+            .copied()
+            .unwrap_or(progress.first);
         let moved = sqlx::query(
             r#"insert into weir_positions values (?, ?, ?)
                on conflict (topic, "partition") do update set next_offset = excluded.next_offset where next_offset = ?"#,
@@ -113,17 +143,29 @@ async fn land(
         .await
         .map_err(fail)?;
         if moved.rows_affected() != 1 {
-            return Err(SinkError::Fenced { destination: name.into(), topic: topic.to_string(), partition: *number });
+            return Err(SinkError::Fenced {
+                destination: name.into(),
+                topic: topic.to_string(),
+                partition: *number,
+            });
         }
     }
     for (statement, json, data) in [
         (INSERT_EXECUTIONS, &rows.executions, None::<&Vec<u8>>),
         (INSERT_OUTPUTS, &rows.outputs, Some(&rows.outputs_data)),
-        (INSERT_DEAD_LETTERS, &rows.dead_letters, Some(&rows.dead_letters_data)),
+        (
+            INSERT_DEAD_LETTERS,
+            &rows.dead_letters,
+            Some(&rows.dead_letters_data),
+        ),
     ] {
         if let Some(json) = json.text() {
             let query = sqlx::query(statement).bind(json);
-            let query = if let Some(data) = data { query.bind(&data[..]) } else { query };
+            let query = if let Some(data) = data {
+                query.bind(&data[..])
+            } else {
+                query
+            };
             query.execute(&mut *transaction).await.map_err(fail)?;
         }
     }
@@ -132,5 +174,8 @@ async fn land(
 
 /// Locked, full, an I/O error: nothing here is about the rows, so all of it is tried again.
 fn unavailable(name: &str, e: &sqlx::Error) -> SinkError {
-    SinkError::Unavailable { destination: name.to_owned(), reason: e.to_string() }
+    SinkError::Unavailable {
+        destination: name.to_owned(),
+        reason: e.to_string(),
+    }
 }

@@ -34,7 +34,8 @@ impl List {
         if !first {
             self.0.push(b',');
         }
-        serde_json::to_writer(&mut self.0, &value).expect("columns are strings, numbers and null, which are always JSON");
+        serde_json::to_writer(&mut self.0, &value)
+            .expect("columns are strings, numbers and null, which are always JSON");
         self.0.extend_from_slice(b"]]");
         self
     }
@@ -74,7 +75,11 @@ impl Rows {
         let execution = result.execution.to_string();
         let segment = schemas::ExecutionId(result.segment).to_string();
         let failure = result.failure.as_ref();
-        let started: Vec<String> = result.started.iter().map(|s| schemas::ExecutionId(*s).to_string()).collect();
+        let started: Vec<String> = result
+            .started
+            .iter()
+            .map(|s| schemas::ExecutionId(*s).to_string())
+            .collect();
         self.executions
             .row()
             .column(&execution)
@@ -84,12 +89,20 @@ impl Rows {
             .column(hex(&result.version))
             .column(&result.trigger)
             .column(&result.trigger_id)
-            .column(if failure.is_none() { "succeeded" } else { "failed" })
+            .column(if failure.is_none() {
+                "succeeded"
+            } else {
+                "failed"
+            })
             .column(failure.and_then(|f| f.step.as_deref()))
             .column(failure.map(|f| f.kind.as_str()))
             .column(failure.map(|f| &f.reason))
             .column(failure.map(|f| f.attempt))
-            .column(if started.is_empty() { "[]".to_owned() } else { json!(started).to_string() })
+            .column(if started.is_empty() {
+                "[]".to_owned()
+            } else {
+                json!(started).to_string()
+            })
             .column(logs(&result.logs))
             .column(result.logs_dropped)
             .column(&result.origin)
@@ -121,7 +134,11 @@ impl Rows {
             .column(&result.graph)
             .column(&output.step)
             .column(&output.port)
-            .column(if output.sinks.is_empty() { "[]".to_owned() } else { json!(output.sinks).to_string() })
+            .column(if output.sinks.is_empty() {
+                "[]".to_owned()
+            } else {
+                json!(output.sinks).to_string()
+            })
             .column(key.map(|k| k.0))
             .column(key.map(|k| k.1))
             .column(&output.content_type)
@@ -196,8 +213,10 @@ fn logs(lines: &[LogLine]) -> String {
     if lines.is_empty() {
         return "[]".to_owned();
     }
-    let lines: Vec<_> =
-        lines.iter().map(|l| json!({ "step": l.step, "level": l.level, "message": l.message })).collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|l| json!({ "step": l.step, "level": l.level, "message": l.message }))
+        .collect();
     json!(lines).to_string()
 }
 

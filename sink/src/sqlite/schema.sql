@@ -35,7 +35,7 @@ create table if not exists weir_outputs (
   key          blob,
   content_type text not null,
   headers      text not null,              -- JSON list of [name, value]; a value that is no UTF-8 as {"base16": …}
-  data         any not null,               -- text where it is UTF-8, else a blob
+  data         not null,                   -- text where it is UTF-8, else a blob; no type, or SQLite would make 7 of "007"
   primary key (execution, segment, number)
 ) without rowid;
 
@@ -57,7 +57,7 @@ create table if not exists weir_dead_letters (
   headers      text not null,
   died_at_ms   integer not null
 ) without rowid;
-create index if not exists weir_dead_letters_by_graph on weir_dead_letters (tenant, graph, id);
+create index if not exists weir_dead_letters_by_time on weir_dead_letters (tenant, died_at_ms, id);
 
 create table if not exists weir_positions (
   topic       text not null,
