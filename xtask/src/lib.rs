@@ -3,7 +3,10 @@
 
 pub mod github;
 pub mod guests;
+pub mod prove;
+pub mod run;
 pub mod services;
+pub mod tidy;
 
 use std::path::{Path, PathBuf};
 

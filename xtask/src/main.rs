@@ -26,6 +26,16 @@ enum Task {
     },
     /// Post GitHub's webhooks, signed, to a `weir dev` on this machine
     SendGithub(github::Options),
+    /// What `make run` does: start weir with the example, send webhooks, show what landed, keep serving
+    Run(xtask::run::Options),
+    /// Check what the compiler does not: which crate knows which, where a library is named
+    Tidy,
+    /// Run the fault tests at their full size; write target/prove.json
+    Prove {
+        /// Only these, separated by commas
+        #[arg(default_value = "")]
+        only: String,
+    },
     /// Start and stop the servers that tests need
     #[command(subcommand)]
     Services(xtask::services::Task),
@@ -43,6 +53,24 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<ExitCode> {
     match task {
+        Task::Run(options) => xtask::run::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Tidy => {
+            let untidy = xtask::tidy::check(&xtask::root())?;
+            untidy.iter().for_each(say);
+            Ok(if untidy.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+        Task::Prove { only } => {
+            let passed = xtask::prove::run(&xtask::root(), &only)?;
+            Ok(if passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Task::Services(task) => {
             xtask::services::run(&task)?.iter().for_each(say);
             Ok(ExitCode::SUCCESS)

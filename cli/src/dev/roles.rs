@@ -113,6 +113,8 @@ impl Roles {
         let clock = Clock::new(now_us);
         let ingesting = IngestConfig::default();
         let inbox = InboxSource::start(log.clone(), &store, clock.clone(), &ingesting)?;
+        // Nothing is accepted before what was accepted earlier can be emitted.
+        runtime.block_on(inbox.opened());
         let secrets: Arc<dyn Secrets> = Arc::new(environment);
         let ingest = Ingest::new(
             ingesting,

@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use topics::{Embedded, Log, Partition, Polled};
 
 use crate::http::{Http, deliver};
+use crate::proof::Row;
 use crate::weir::{PATIENCE, Start, Weir, file, guest, until};
 
 const SENDERS: usize = 8;
@@ -219,14 +220,23 @@ fn nothing_is_lost_and_nothing_twice_when_weir_is_killed() {
         plan.kills,
         begun.elapsed()
     );
-    assert_eq!(
-        count,
-        Count {
-            acknowledged: plan.triggers,
-            lost: 0,
-            duplicated: 0
-        }
-    );
+    let expected = Count {
+        acknowledged: plan.triggers,
+        lost: 0,
+        duplicated: 0,
+    };
+    Row {
+        id: "L1",
+        title: "kill -9 of weir dev while triggers are sent",
+        injected: plan.kills,
+        expected: format!("{} acknowledged ids, one execution each", plan.triggers),
+        lost: count.lost,
+        duplicated: count.duplicated,
+        passed: count == expected,
+        took: begun.elapsed(),
+    }
+    .keep();
+    assert_eq!(count, expected);
 }
 
 /// The same test on a lane that commits its offsets outside the transaction: it must see the loss.
@@ -239,8 +249,20 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
         binary,
         variant: Some("offsets-outside"),
     };
+    let begun = Instant::now();
     let count = count(&plan);
     eprintln!("broken variant: {count:?}");
+    Row {
+        id: "L2",
+        title: "the same on a lane that commits its offsets outside the transaction",
+        injected: plan.kills,
+        expected: format!("the checker sees losses; it saw {}", count.lost),
+        lost: 0,
+        duplicated: 0,
+        passed: count.lost > 0,
+        took: begun.elapsed(),
+    }
+    .keep();
     assert_eq!(count.acknowledged, plan.triggers);
     assert!(
         count.lost > 0,

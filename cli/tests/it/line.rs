@@ -283,3 +283,77 @@ fn idle_memory_and_metrics() {
             .is_ok_and(|a| a.status == 405)
     });
 }
+
+/// All of GitHub's own payloads where npm is there, the hand-written ones where not; the sender of `make run`.
+#[test]
+fn every_payload_of_github_is_taken_once() {
+    let data = tempfile::tempdir().unwrap();
+    let graphs = [root().join("examples/github-activity/graph.yaml")];
+    let weir = Weir::start(&Start::new(&data.path().join("data"), &graphs));
+    let report = xtask::github::send(
+        &root(),
+        &xtask::github::Options {
+            url: format!("{}/hooks/default/github", weir.url()),
+            secret: crate::weir::SECRET.into(),
+            again: true,
+            output: xtask::github::Format::Table,
+        },
+    )
+    .unwrap();
+    eprintln!("{report}");
+    assert!(report.problems.is_empty(), "{report}");
+    assert_eq!(report.same_again, Some(report.sent));
+    let ids: HashSet<&String> = report.deliveries.iter().map(|d| &d.execution).collect();
+    assert_eq!(ids.len(), report.sent);
+    for id in ids {
+        let execution = weir
+            .run(&["exec", "get", id, "--wait", "60s", "-o", "json"])
+            .ok()
+            .json();
+        assert_eq!(execution["status"], "succeeded", "{execution}");
+    }
+}
+
+/// `make run`, but for its port and folder: it starts, sends, shows and goes on serving until it is told to stop.
+#[test]
+fn make_run_shows_what_landed_and_keeps_serving() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let data = tempfile::tempdir().unwrap();
+    let port = crate::weir::free_port();
+    let xtask = crate::weir::binary().with_file_name("xtask");
+    assert!(
+        xtask.is_file(),
+        "build it first: cargo build --release -p xtask"
+    );
+    let mut child = Command::new(xtask)
+        .args(["run", "--listen", &format!("127.0.0.1:{port}"), "--data"])
+        .arg(data.path().join("data"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+    {
+        said.push_str(&line);
+        said.push('\n');
+        if line.contains("keeps serving") {
+            break;
+        }
+    }
+    assert!(
+        said.contains("accepted") && said.contains("github-activity"),
+        "{said}"
+    );
+    let listed = run(&format!("http://127.0.0.1:{port}"), &["graph", "list"]).ok();
+    assert!(listed.out.contains("github-activity"));
+    let told = Command::new("kill")
+        .args(["-TERM", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    assert!(child.wait().unwrap().success());
+}

@@ -6,4 +6,5 @@ mod bad_steps;
 mod http;
 mod kill;
 mod line;
+mod proof;
 mod weir;

@@ -1,3 +1,5 @@
+//! Expressions on events: what they give, what they refuse, and that nothing makes them panic.
+
 use proptest::prelude::*;
 
 use super::*;

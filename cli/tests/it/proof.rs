@@ -1,0 +1,33 @@
+//! What a fault test counted, as a row of `make prove`.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+pub(crate) struct Row {
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
+    /// Faults done.
+    pub(crate) injected: usize,
+    pub(crate) expected: String,
+    /// Of the true build; what a broken variant lost stands in `expected`.
+    pub(crate) lost: usize,
+    pub(crate) duplicated: usize,
+    pub(crate) passed: bool,
+    pub(crate) took: Duration,
+}
+
+impl Row {
+    /// Kept only where `make prove` asks for it.
+    pub(crate) fn keep(&self) {
+        let Some(folder) = std::env::var_os("WEIR_PROOFS") else {
+            return;
+        };
+        let row = json!({
+            "id": self.id, "title": self.title, "injected": self.injected, "expected": self.expected, "lost": self.lost,
+            "duplicated": self.duplicated, "passed": self.passed, "seconds": self.took.as_secs(), "seed": null,
+        });
+        let path = std::path::Path::new(&folder).join(format!("{}.json", self.id));
+        std::fs::write(path, row.to_string()).unwrap();
+    }
+}

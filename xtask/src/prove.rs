@@ -1,0 +1,117 @@
+//! `make prove`: runs the fault tests at their full size, and keeps what they counted in target/prove.json.
+//!
+//! Each proof is a test of the workspace; it writes its row where `WEIR_PROOFS` says. A partial run replaces its own rows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+/// A proof: its id, the test that is it, and the environment that makes it full size.
+struct Proof {
+    id: &'static str,
+    test: &'static str,
+    env: &'static [(&'static str, &'static str)],
+}
+
+const PROOFS: [Proof; 2] = [
+    Proof {
+        id: "L1",
+        test: "kill::nothing_is_lost_and_nothing_twice_when_weir_is_killed",
+        env: &[("WEIR_TEST_TRIGGERS", "20000"), ("WEIR_TEST_KILLS", "10")],
+    },
+    Proof {
+        id: "L2",
+        test: "kill::the_checker_catches_offsets_committed_outside_the_transaction",
+        env: &[],
+    },
+];
+
+/// `only`: comma-separated ids; empty for all. `true`: all that ran have passed.
+pub fn run(root: &Path, only: &str) -> Result<bool> {
+    let rows = root.join("target/proofs");
+    if rows.is_dir() {
+        std::fs::remove_dir_all(&rows)?;
+    }
+    std::fs::create_dir_all(&rows)?;
+    let wanted: Vec<&str> = only
+        .split(',')
+        .map(str::trim)
+        .filter(|id| !id.is_empty())
+        .collect();
+    let mut passed = true;
+    for proof in PROOFS
+        .iter()
+        .filter(|proof| wanted.is_empty() || wanted.contains(&proof.id))
+    {
+        let status = Command::new("cargo")
+            .args([
+                "test",
+                "--release",
+                "-q",
+                "-p",
+                "cli",
+                "--test",
+                "it",
+                "--",
+                "--exact",
+                "--nocapture",
+                proof.test,
+            ])
+            .envs(proof.env.iter().copied())
+            .env("WEIR_PROOFS", &rows)
+            .current_dir(root)
+            .status()
+            .context("cannot run cargo test")?;
+        passed &= status.success() && rows.join(format!("{}.json", proof.id)).is_file();
+    }
+    let report = root.join("target/prove.json");
+    let all = merge(&report, &rows)?;
+    std::fs::write(&report, serde_json::to_string_pretty(&all)?)?;
+    table(&all);
+    Ok(passed)
+}
+
+/// The rows of earlier runs, with those of this one in their place.
+fn merge(report: &Path, rows: &Path) -> Result<Vec<Value>> {
+    let mut all = BTreeMap::new();
+    let earlier = std::fs::read(report)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Vec<Value>>(&text).ok());
+    let mut put = |row: Value| all.insert(row["id"].to_string(), row);
+    for row in earlier.unwrap_or_default() {
+        put(row);
+    }
+    for entry in std::fs::read_dir(rows)? {
+        put(serde_json::from_slice(&std::fs::read(entry?.path())?)?);
+    }
+    Ok(all.into_values().collect())
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+fn table(rows: &[Value]) {
+    println!(
+        "\n{:<4} {:<8} {:>9} {:>6} {:>11} {:>8}  title",
+        "id", "passed", "injected", "lost", "duplicated", "seconds"
+    );
+    for row in rows {
+        let cell = |name: &str| {
+            row[name]
+                .as_str()
+                .map_or_else(|| row[name].to_string(), str::to_owned)
+        };
+        println!(
+            "{:<4} {:<8} {:>9} {:>6} {:>11} {:>8}  {}: {}",
+            cell("id"),
+            cell("passed"),
+            cell("injected"),
+            cell("lost"),
+            cell("duplicated"),
+            cell("seconds"),
+            cell("title"),
+            cell("expected")
+        );
+    }
+}
