@@ -134,7 +134,7 @@ fn settle(folder: &Path, promised: usize) {
 }
 
 /// Executions in the history's tables, each with how many outputs it has.
-fn history(folder: &Path) -> HashMap<String, i64> {
+pub(crate) fn history(folder: &Path) -> HashMap<String, i64> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -148,7 +148,7 @@ fn history(folder: &Path) -> HashMap<String, i64> {
 }
 
 /// Results on the log, counted by execution.
-fn results(folder: &Path) -> HashMap<String, usize> {
+pub(crate) fn results(folder: &Path) -> HashMap<String, usize> {
     let log = Embedded::open(&folder.join("log.db")).unwrap();
     let mut counts = HashMap::new();
     for number in 0..log.partitions(topics::catalog::RESULTS).unwrap() {
