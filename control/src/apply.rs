@@ -85,6 +85,9 @@ pub(crate) fn check_modules(
     })
 }
 
+/// The ceiling that the engine puts on one instance.
+const MEMORY_BYTES_MAX: u64 = 256 << 20;
+
 /// What the graph asks for and this version of Weir cannot run yet: one line for each, none if it can be applied.
 pub fn unsupported(graph: &Graph) -> Vec<String> {
     let mut lines = Vec::new();
@@ -110,6 +113,12 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
         }
         if !step.secrets.is_empty() {
             say("secrets: steps cannot read secrets in this version yet; remove the grant");
+        }
+        if step.settings != "{}" {
+            say("settings: steps cannot read settings in this version yet; remove them");
+        }
+        if step.limits.memory_bytes > MEMORY_BYTES_MAX {
+            say("limits.memory: this server gives a step 256MiB at most; ask for less");
         }
     }
     for sink in &graph.sinks {

@@ -14,6 +14,9 @@ pub enum ProcessorError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A started partition has no committed offset: reading on would run records again or leave some out.
+    #[error("{}/{} was read before, and its committed offset is gone; set the offset of group weir.processors where reading shall go on, then start again", .partition.topic, .partition.number)]
+    OffsetMissing { partition: topics::Partition },
     /// The store holds a version that this program cannot prove.
     #[error(
         "graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?"

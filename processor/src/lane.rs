@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use metrics::{counter, histogram};
-use topics::catalog::{GROUP_PROCESSORS, HOPS, POSITIONS, TRIGGERS};
+use topics::catalog::{GROUP_PROCESSORS, HOPS, TRIGGERS};
 use topics::{
     Assigned, Disposition, Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position,
-    Record,
 };
 
 use crate::ProcessorConfig;
 use crate::definitions::Definitions;
 use crate::error::ProcessorError;
+use crate::started;
 use crate::workers::Workers;
 
 /// How long an idle lane waits for records; also how soon it sees `stop`.
@@ -166,12 +166,15 @@ impl Lane {
         if self.paused {
             self.port.pause(&self.assigned)?;
         }
-        // Before its first record a partition gets its start offset and a mark, in one transaction: a started
-        // partition whose offset is missing later is an alarm and never a silent start over.
+        // Before its first record a partition gets its start offset and a mark, in one transaction. A started partition
+        // whose offset is missing would be run all over again, or skipped: it stops the lane with an alarm instead.
+        if !unstarted.is_empty() {
+            started::check(&*self.log, &unstarted)?;
+        }
         let (mut marks, mut starts) = (Vec::new(), Vec::new());
         for partition in unstarted {
             let (start, _) = self.log.offsets(&partition)?;
-            marks.push(self.mark(&partition, start));
+            marks.push(started::mark(&partition, start, (self.now_ms)()));
             starts.push(Position {
                 partition,
                 next_offset: start,
@@ -183,24 +186,6 @@ impl Lane {
             self.port.commit(starts)?;
         }
         Ok(())
-    }
-
-    fn mark(&self, partition: &Partition, start: i64) -> Outgoing {
-        let key = format!(
-            "started/{GROUP_PROCESSORS}/{}/{}",
-            partition.topic, partition.number
-        );
-        let record = Record {
-            key: Some(Bytes::from(key)),
-            value: Some(Bytes::from(start.to_string())),
-            headers: Vec::new(),
-            timestamp_ms: (self.now_ms)(),
-        };
-        Outgoing {
-            topic: POSITIONS.into(),
-            partition: None,
-            record,
-        }
     }
 
     /// The note beside a committed offset: the highest epoch of a graph's change that this lane has followed.
@@ -265,7 +250,12 @@ impl Lane {
         loop {
             let disposition = match &trouble {
                 ProcessorError::Log(e) => e.disposition(),
-                ProcessorError::Worker { .. } | ProcessorError::Thread(_) => return Err(trouble),
+                ProcessorError::Worker { .. }
+                | ProcessorError::Thread(_)
+                | ProcessorError::OffsetMissing { .. } => {
+                    tracing::error!("lane {} stops: {trouble}", self.slot);
+                    return Err(trouble);
+                }
                 // The store, the engine: whatever it is, the records are still there.
                 _ => Disposition::Retry,
             };

@@ -15,6 +15,7 @@ mod follow;
 mod lane;
 mod processor;
 pub mod run;
+mod started;
 pub mod wasm;
 mod workers;
 

@@ -357,3 +357,60 @@ fn make_run_shows_what_landed_and_keeps_serving() {
     assert!(told.success());
     assert!(child.wait().unwrap().success());
 }
+
+/// Empty is not null: neither as data, nor as a key.
+#[test]
+fn empty_outputs_land() {
+    let data = tempfile::tempdir().unwrap();
+    let text = format!(
+        "weir: 1\nname: empty\ntriggers:\n  hand: {{ manual: {{}} }}\nsteps:\n  bad: {{ uses: {}, from: [hand] }}\n",
+        guest("bad").display()
+    );
+    let graph = file(data.path(), "empty.yaml", &text);
+    let input = file(data.path(), "in.ndjson", "{\"do\":\"many\",\"n\":1}\n");
+    let ran = run(
+        "http://127.0.0.1:9",
+        &[
+            "run",
+            graph.to_str().unwrap(),
+            "--input",
+            input.to_str().unwrap(),
+            "-o",
+            "json",
+        ],
+    )
+    .ok();
+    assert_eq!(ran.lines()[0]["outputs"][0]["data"], "");
+}
+
+/// The README's first five minutes, word for word.
+#[test]
+fn the_readme_s_commands_work() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let tested = readme
+        .split("<!-- tested: begin -->")
+        .nth(1)
+        .unwrap()
+        .split("<!-- tested: end -->")
+        .next()
+        .unwrap();
+    let script: String = tested
+        .split("```sh\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    assert!(script.contains("weir apply"), "{script}");
+    let output = std::process::Command::new("setsid")
+        .args(["-w", "sh", "-eu", "-c", &script])
+        .current_dir(root())
+        .env(
+            "WEIR_URL",
+            format!("http://127.0.0.1:{}", crate::weir::free_port()),
+        )
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}

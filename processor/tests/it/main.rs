@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod faulty;
+mod lanes;
 mod wasm;
 mod wasm_attacks;
 mod wasm_cache;

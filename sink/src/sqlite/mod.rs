@@ -25,19 +25,20 @@ const INSERT_EXECUTIONS: &str = r#"insert into weir_executions
          e.value->>9, e.value->>10, e.value->>11, e.value->>12, e.value->>13, e.value->>14, e.value->>15, e.value->>16, e.value->>17
   from json_each(?1) e where true on conflict do nothing"#;
 
-/// `?2` holds keys and data; a row says where: [start, length], and whether it is text.
+/// `?2` holds keys and data; a row says where: [start, length], and whether it is text. `substr` of nothing at all is
+/// null in SQLite, hence the `coalesce`: empty is not null.
 const INSERT_OUTPUTS: &str = r#"insert into weir_outputs
   select e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, e.value->>7,
-         case when e.value->>8 is null then null else substr(?2, e.value->>8, e.value->>9) end,
+         case when e.value->>8 is null then null else coalesce(substr(?2, e.value->>8, e.value->>9), x'') end,
          e.value->>10, e.value->>11,
-         case when e.value->>14 then cast(substr(?2, e.value->>12, e.value->>13) as text) else substr(?2, e.value->>12, e.value->>13) end
+         case when e.value->>14 then cast(coalesce(substr(?2, e.value->>12, e.value->>13), x'') as text) else coalesce(substr(?2, e.value->>12, e.value->>13), x'') end
   from json_each(?1) e where true on conflict do nothing"#;
 
 const INSERT_DEAD_LETTERS: &str = r#"insert into weir_dead_letters
   select e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, e.value->>7, e.value->>8,
          e.value->>9, e.value->>10, e.value->>11,
-         case when e.value->>12 is null then null else substr(?2, e.value->>12, e.value->>13) end,
-         case when e.value->>14 is null then null else substr(?2, e.value->>14, e.value->>15) end,
+         case when e.value->>12 is null then null else coalesce(substr(?2, e.value->>12, e.value->>13), x'') end,
+         case when e.value->>14 is null then null else coalesce(substr(?2, e.value->>14, e.value->>15), x'') end,
          e.value->>16, e.value->>17
   from json_each(?1) e where true on conflict do nothing"#;
 
