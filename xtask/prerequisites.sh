@@ -18,6 +18,9 @@ need "zlib's headers" "pkg-config --exists zlib || ls /usr/include/zlib.h" "zlib
 if [ "$1" = test ]; then
 	need "Java 17 or newer" "command -v java" "openjdk-17-jre-headless"
 	need "Maven" "command -v mvn" "maven"
+	need "curl" "command -v curl" "curl"
+	need "openssl" "command -v openssl" "openssl"
+	need "git" "command -v git" "git"
 fi
 if [ -n "$missing" ]; then
 	printf 'weir cannot be built here yet; missing:%s\n' "$missing" >&2
