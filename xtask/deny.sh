@@ -11,7 +11,7 @@ else
 	if [ ! -x "$deny" ]; then
 		echo "building cargo-deny into $tools (once)" >&2
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
-			cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" cargo-deny@0.19.0
+			cargo install --quiet --locked --root "$tools" --target-dir "$tools/build" cargo-deny@0.19.9
 		rm -rf "$tools/build"
 	fi
 fi
