@@ -1,1 +1,16 @@
-//! benches
+//! What `make bench` measures. Each module measures one part of the line and gives [`report::Row`]s; `suite` lists them,
+//! `report` prints and keeps them. The criterion bench in `benches/` uses the same functions.
+//!
+//! It measures, it does not judge: a missed target is marked and the exit code stays 0.
+
+mod dev;
+mod github;
+pub mod inbox;
+pub mod kernel;
+pub mod log;
+mod meter;
+mod place;
+pub mod report;
+pub mod steps;
+pub mod suite;
+mod weir;

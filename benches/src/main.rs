@@ -1,0 +1,50 @@
+//! `benches [NAME,NAME…]`: measures what the names (or prefixes of names) choose, everything without any; prints a table
+//! and writes `target/bench.json`. Exits with 1 if something could not be measured, and never for a missed target.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use benches::report::Report;
+use benches::suite;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let only: Vec<String> = std::env::args()
+        .skip(1)
+        .flat_map(|argument| argument.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|name| !name.is_empty())
+        .collect();
+    let chosen = suite::choose(&only)?;
+    let mut report = Report::default();
+    for measurement in chosen {
+        say(&format!("measuring {} …", measurement.names.join(", ")));
+        match (measurement.run)() {
+            Ok(rows) => report.measured(rows),
+            Err(error) => report.failed(measurement.names, &format!("{error:#}")),
+        }
+    }
+    report.write(&benches::report::file(), only.is_empty())?;
+    std::io::stdout().write_all(report.table().as_bytes())?;
+    Ok(if report.complete() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn say(text: &str) {
+    // whoever closed stderr does not want it
+    writeln!(std::io::stderr(), "{text}").ok();
+}

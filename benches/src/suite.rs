@@ -1,0 +1,99 @@
+//! All measurements, and which of them a name chooses.
+
+use anyhow::{Result, bail};
+
+use crate::report::Row;
+use crate::{dev, inbox, kernel, log, steps};
+
+/// One run that gives several rows.
+pub struct Measurement {
+    /// The rows that it gives.
+    pub names: &'static [&'static str],
+    pub run: fn() -> Result<Vec<Row>>,
+}
+
+const ALL: &[Measurement] = &[
+    Measurement {
+        names: &["step.empty.reused_us"],
+        run: steps::empty,
+    },
+    Measurement {
+        names: &[
+            "step.rust.fresh_over_reused",
+            "step.rust.fresh_us",
+            "step.rust.reused_us",
+        ],
+        run: steps::rust,
+    },
+    Measurement {
+        names: &["kernel.segment_us"],
+        run: kernel::measure,
+    },
+    Measurement {
+        names: &["log.append_acks_per_s"],
+        run: log::measure_appends,
+    },
+    Measurement {
+        names: &["log.loop_records_per_s"],
+        run: log::measure_loop,
+    },
+    Measurement {
+        names: &["inbox.puts_per_s"],
+        run: inbox::measure,
+    },
+    Measurement {
+        names: &["dev.executions_per_s"],
+        run: dev::executions,
+    },
+    Measurement {
+        names: &["dev.start_ms", "dev.idle_rss_mib"],
+        run: dev::idle,
+    },
+];
+
+/// Those that give a row whose name begins with one of `only`; all, if `only` is empty.
+pub fn choose(only: &[String]) -> Result<Vec<&'static Measurement>> {
+    let gives = |measurement: &Measurement, prefix: &str| {
+        measurement
+            .names
+            .iter()
+            .any(|name| name.starts_with(prefix))
+    };
+    if let Some(unknown) = only
+        .iter()
+        .find(|prefix| !ALL.iter().any(|m| gives(m, prefix)))
+    {
+        let names: Vec<&str> = ALL.iter().flat_map(|m| m.names).copied().collect();
+        bail!(
+            "nothing is called \"{unknown}\"; there are: {}",
+            names.join(", ")
+        );
+    }
+    Ok(ALL
+        .iter()
+        .filter(|m| only.is_empty() || only.iter().any(|prefix| gives(m, prefix)))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_prefixes_choose() {
+        let chosen = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|&name| name.to_owned()).collect();
+            choose(&only).map(|chosen| chosen.iter().map(|m| m.names[0]).collect::<Vec<_>>())
+        };
+        assert_eq!(chosen(&[]).unwrap().len(), ALL.len());
+        assert_eq!(
+            chosen(&["dev.idle_rss_mib", "log."]).unwrap(),
+            [
+                "log.append_acks_per_s",
+                "log.loop_records_per_s",
+                "dev.start_ms"
+            ]
+        );
+        assert!(chosen(&["nothing"]).is_err());
+    }
+}
