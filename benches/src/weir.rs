@@ -118,18 +118,32 @@ impl Weir {
         Ok(stat(&text).context("/proc/PID/stat is not as expected")?.1)
     }
 
-    /// What its threads have used, by their names; threads of one name together.
+    /// What its threads have used, by their names; of several with one name the second has `.2` behind it, and so on in
+    /// the order of their start.
     pub(crate) fn threads(&self) -> Result<BTreeMap<String, Used>> {
-        let mut threads = BTreeMap::<String, Used>::new();
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+        let folder = Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join("task");
+        let mut ids: Vec<u32> = std::fs::read_dir(&folder)?
+            .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        let mut counts = BTreeMap::<String, u32>::new();
+        let mut threads = BTreeMap::new();
+        for id in ids {
             // a thread may end while the list is read
-            let Ok(text) = std::fs::read_to_string(task?.path().join("stat")) else {
+            let Ok(text) = std::fs::read_to_string(folder.join(id.to_string()).join("stat")) else {
                 continue;
             };
             let (name, used) = stat(&text).context("/proc/PID/task/TID/stat is not as expected")?;
-            let sum = threads.entry(name).or_default();
-            sum.user_s += used.user_s;
-            sum.system_s += used.system_s;
+            let count = counts.entry(name.clone()).or_default();
+            *count += 1;
+            let number = if *count == 1 {
+                String::new()
+            } else {
+                format!(".{count}")
+            };
+            threads.insert(name + &number, used);
         }
         Ok(threads)
     }
