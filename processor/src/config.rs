@@ -34,7 +34,7 @@ impl Default for ProcessorConfig {
             workers: 1,
             batch_records_max: 500,
             batch_bytes_max: 4 << 20,
-            commit_interval: Duration::ZERO,
+            commit_interval: Duration::from_millis(5),
             instances_kept: 64,
             versions_max: 1_000,
             graphs_max: 100_000,

@@ -37,7 +37,7 @@ impl SinkConfig {
         Self {
             destination: destination.to_owned(),
             batch_records_max: 1_000,
-            interval: Duration::from_millis(10),
+            interval: Duration::from_millis(25),
         }
     }
 }

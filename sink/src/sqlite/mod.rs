@@ -10,37 +10,19 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Row as _};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row as _};
 use tokio::runtime::Runtime;
 use topics::Partition;
 
 use crate::batch::Batch;
 use crate::error::SinkError;
-use rows::Rows;
+use rows::{DEAD_LETTER_COLUMNS, EXECUTION_COLUMNS, OUTPUT_COLUMNS, Rows, Value};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-const INSERT_EXECUTIONS: &str = r#"insert into weir_executions
-  select e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, e.value->>7, e.value->>8,
-         e.value->>9, e.value->>10, e.value->>11, e.value->>12, e.value->>13, e.value->>14, e.value->>15, e.value->>16, e.value->>17
-  from json_each(?1) e where true on conflict do nothing"#;
-
-/// `?2` holds keys and data; a row says where: [start, length], and whether it is text. `substr` of nothing at all is
-/// null in SQLite, hence the `coalesce`: empty is not null.
-const INSERT_OUTPUTS: &str = r#"insert into weir_outputs
-  select e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, e.value->>7,
-         case when e.value->>8 is null then null else coalesce(substr(?2, e.value->>8, e.value->>9), x'') end,
-         e.value->>10, e.value->>11,
-         case when e.value->>14 then cast(coalesce(substr(?2, e.value->>12, e.value->>13), x'') as text) else coalesce(substr(?2, e.value->>12, e.value->>13), x'') end
-  from json_each(?1) e where true on conflict do nothing"#;
-
-const INSERT_DEAD_LETTERS: &str = r#"insert into weir_dead_letters
-  select e.value->>0, e.value->>1, e.value->>2, e.value->>3, e.value->>4, e.value->>5, e.value->>6, e.value->>7, e.value->>8,
-         e.value->>9, e.value->>10, e.value->>11,
-         case when e.value->>12 is null then null else coalesce(substr(?2, e.value->>12, e.value->>13), x'') end,
-         case when e.value->>14 is null then null else coalesce(substr(?2, e.value->>14, e.value->>15), x'') end,
-         e.value->>16, e.value->>17
-  from json_each(?1) e where true on conflict do nothing"#;
+/// Rows of one statement: each statement is a trip to the connection's thread and back, so many rows share it; few sizes,
+/// so that all of them stay prepared.
+const CHUNKS: [usize; 3] = [64, 8, 1];
 
 /// An open destination. One thread owns it.
 pub struct Sqlite {
@@ -110,7 +92,7 @@ impl Sqlite {
             runtime,
             connection,
         } = self;
-        runtime.block_on(land(connection, name, batch, &rows, stored))
+        runtime.block_on(land(connection, name, batch, rows, stored))
     }
 }
 
@@ -118,7 +100,7 @@ async fn land(
     connection: &mut SqliteConnection,
     name: &str,
     batch: &Batch,
-    rows: &Rows,
+    rows: Rows,
     stored: &HashMap<Partition, i64>,
 ) -> Result<(), SinkError> {
     let fail = |e: sqlx::Error| unavailable(name, &e);
@@ -151,26 +133,51 @@ async fn land(
             });
         }
     }
-    for (statement, json, data) in [
-        (INSERT_EXECUTIONS, &rows.executions, None::<&Vec<u8>>),
-        (INSERT_OUTPUTS, &rows.outputs, Some(&rows.outputs_data)),
-        (
-            INSERT_DEAD_LETTERS,
-            &rows.dead_letters,
-            Some(&rows.dead_letters_data),
-        ),
+    for (table, columns, values) in [
+        ("weir_executions", EXECUTION_COLUMNS, rows.executions),
+        ("weir_outputs", OUTPUT_COLUMNS, rows.outputs),
+        ("weir_dead_letters", DEAD_LETTER_COLUMNS, rows.dead_letters),
     ] {
-        if let Some(json) = json.text() {
-            let query = sqlx::query(statement).bind(json);
-            let query = if let Some(data) = data {
-                query.bind(&data[..])
-            } else {
-                query
-            };
-            query.execute(&mut *transaction).await.map_err(fail)?;
-        }
+        insert(&mut transaction, table, columns, values)
+            .await
+            .map_err(fail)?;
     }
     transaction.commit().await.map_err(fail)
+}
+
+/// Rows that are there already stay as they are: the same record always becomes the same row.
+async fn insert(
+    connection: &mut SqliteConnection,
+    table: &str,
+    columns: usize,
+    values: Vec<Value>,
+) -> Result<(), sqlx::Error> {
+    let mut left = values.len() / columns;
+    let mut values = values.into_iter();
+    while left > 0 {
+        let rows = CHUNKS.into_iter().find(|chunk| *chunk <= left).unwrap_or(1);
+        left -= rows;
+        let mut query = sqlx::query(AssertSqlSafe(statement(table, columns, rows)));
+        for value in values.by_ref().take(rows * columns) {
+            query = match value {
+                Value::Null => query.bind(None::<i64>),
+                Value::Integer(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Blob(bytes) => query.bind(bytes),
+            };
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// `insert into TABLE values (?,…),…`; the table's name is one of ours.
+fn statement(table: &str, columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    format!(
+        "insert into {table} values {} on conflict do nothing",
+        vec![row.as_str(); rows].join(",")
+    )
 }
 
 /// Locked, full, an I/O error: nothing here is about the rows, so all of it is tried again.

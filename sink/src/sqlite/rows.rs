@@ -1,62 +1,69 @@
-//! A batch as the three statements take it: one JSON list of rows each, and one blob for keys and data, so that a
-//! thousand rows are one statement. Pure.
+//! A batch as rows of the history's tables. Pure.
 
-use bytes::Bytes;
+use schemas::ExecutionId;
 use schemas::records::{DeadLetter, LogLine, Output, Payload, SegmentResult};
-use serde::Serialize;
 use serde_json::json;
 use topics::Fetched;
 
 use crate::batch::{Batch, Landing, Row};
 
-/// A JSON list that grows row by row.
-#[derive(Default)]
-pub(super) struct List(Vec<u8>);
+/// One column's value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
 
-impl List {
-    /// Starts a row; `column` by `column` it fills in the order of the table.
-    fn row(&mut self) -> &mut Self {
-        match self.0.last_mut() {
-            None => self.0.extend_from_slice(b"[["),
-            Some(end) => {
-                *end = b','; // the `]` that closed the list so far
-                self.0.push(b'[');
-            }
-        }
-        self.0.extend_from_slice(b"]]");
-        self
-    }
-
-    fn column(&mut self, value: impl Serialize) -> &mut Self {
-        let end = self.0.len() - 2;
-        let first = self.0[end - 1] == b'[';
-        self.0.truncate(end);
-        if !first {
-            self.0.push(b',');
-        }
-        serde_json::to_writer(&mut self.0, &value)
-            .expect("columns are strings, numbers and null, which are always JSON");
-        self.0.extend_from_slice(b"]]");
-        self
-    }
-
-    /// `None`: no rows.
-    pub(super) fn text(&self) -> Option<&str> {
-        if self.0.is_empty() {
-            return None;
-        }
-        Some(std::str::from_utf8(&self.0).expect("serde_json writes UTF-8"))
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
+impl From<u32> for Value {
+    fn from(number: u32) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
+fn optional(value: Option<impl Into<Value>>) -> Value {
+    value.map_or(Value::Null, Into::into)
+}
+
+fn blob(bytes: Option<&bytes::Bytes>) -> Value {
+    bytes.map_or(Value::Null, |bytes| Value::Blob(bytes.to_vec()))
+}
+
+/// Text where it is UTF-8, so that people can read it; else the bytes. Empty is not null.
+fn readable(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or_else(|_| Value::Blob(bytes.to_vec()), Value::from)
+}
+
+/// Rows of three tables; each table's values one after the other, in the order of its columns in schema.sql.
 #[derive(Default)]
 pub(super) struct Rows {
-    pub(super) executions: List,
-    pub(super) outputs: List,
-    pub(super) outputs_data: Vec<u8>,
-    pub(super) dead_letters: List,
-    pub(super) dead_letters_data: Vec<u8>,
+    pub(super) executions: Vec<Value>,
+    pub(super) outputs: Vec<Value>,
+    pub(super) dead_letters: Vec<Value>,
 }
+
+pub(super) const EXECUTION_COLUMNS: usize = 18;
+pub(super) const OUTPUT_COLUMNS: usize = 12;
+pub(super) const DEAD_LETTER_COLUMNS: usize = 16;
 
 impl Rows {
     pub(super) fn of(batch: &Batch) -> Self {
@@ -73,84 +80,73 @@ impl Rows {
 
     fn result(&mut self, result: &SegmentResult, from: &Fetched) {
         let execution = result.execution.to_string();
-        let segment = schemas::ExecutionId(result.segment).to_string();
+        let segment = ExecutionId(result.segment).to_string();
         let failure = result.failure.as_ref();
         let started: Vec<String> = result
             .started
             .iter()
-            .map(|s| schemas::ExecutionId(*s).to_string())
+            .map(|s| ExecutionId(*s).to_string())
             .collect();
-        self.executions
-            .row()
-            .column(&execution)
-            .column(&segment)
-            .column(&result.tenant)
-            .column(&result.graph)
-            .column(hex(&result.version))
-            .column(&result.trigger)
-            .column(&result.trigger_id)
-            .column(if failure.is_none() {
+        let row: [Value; EXECUTION_COLUMNS] = [
+            execution.as_str().into(),
+            segment.as_str().into(),
+            result.tenant.as_str().into(),
+            result.graph.as_str().into(),
+            hex::encode(result.version).into(),
+            result.trigger.as_str().into(),
+            result.trigger_id.as_str().into(),
+            if failure.is_none() {
                 "succeeded"
             } else {
                 "failed"
-            })
-            .column(failure.and_then(|f| f.step.as_deref()))
-            .column(failure.map(|f| f.kind.as_str()))
-            .column(failure.map(|f| &f.reason))
-            .column(failure.map(|f| f.attempt))
-            .column(if started.is_empty() {
-                "[]".to_owned()
-            } else {
-                json!(started).to_string()
-            })
-            .column(logs(&result.logs))
-            .column(result.logs_dropped)
-            .column(&result.origin)
-            .column(result.time_us)
-            .column(from.record.timestamp_ms);
+            }
+            .into(),
+            optional(failure.and_then(|f| f.step.as_deref())),
+            optional(failure.map(|f| f.kind.as_str())),
+            optional(failure.map(|f| f.reason.as_str())),
+            optional(failure.map(|f| f.attempt)),
+            list(&started).into(),
+            logs(&result.logs).into(),
+            result.logs_dropped.into(),
+            optional(result.origin.as_deref()),
+            (result.time_us as i64).into(),
+            from.record.timestamp_ms.into(),
+        ];
+        self.executions.extend(row);
         for output in &result.outputs {
             self.output(&execution, &segment, result, output);
         }
     }
 
     fn output(&mut self, execution: &str, segment: &str, result: &SegmentResult, output: &Output) {
-        let key = place(&mut self.outputs_data, output.key.as_ref());
-        let reference;
-        let (data, text): (&[u8], bool) = match &output.data {
-            Payload::Inline(data) => (data, std::str::from_utf8(data).is_ok()),
+        let data = match &output.data {
+            Payload::Inline(data) => readable(data),
             Payload::Reference { sha256, bytes } => {
-                reference = json!({ "sha256": hex(sha256), "bytes": bytes }).to_string();
-                (reference.as_bytes(), true)
+                json!({ "sha256": hex::encode(sha256), "bytes": bytes })
+                    .to_string()
+                    .into()
             }
         };
-        let start = self.outputs_data.len() + 1;
-        self.outputs_data.extend_from_slice(data);
-        self.outputs
-            .row()
-            .column(execution)
-            .column(segment)
-            .column(output.number)
-            .column(&result.tenant)
-            .column(&result.graph)
-            .column(&output.step)
-            .column(&output.port)
-            .column(if output.sinks.is_empty() {
-                "[]".to_owned()
-            } else {
-                json!(output.sinks).to_string()
-            })
-            .column(key.map(|k| k.0))
-            .column(key.map(|k| k.1))
-            .column(&output.content_type)
-            .column(headers(&output.headers))
-            .column(start)
-            .column(data.len())
-            .column(text);
+        let row: [Value; OUTPUT_COLUMNS] = [
+            execution.into(),
+            segment.into(),
+            output.number.into(),
+            result.tenant.as_str().into(),
+            result.graph.as_str().into(),
+            output.step.as_str().into(),
+            output.port.as_str().into(),
+            list(&output.sinks).into(),
+            blob(output.key.as_ref()),
+            output.content_type.as_str().into(),
+            headers(&output.headers).into(),
+            data,
+        ];
+        self.outputs.extend(row);
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter, from: &Fetched) {
         let original = DeadLetter::original_headers(&from.record.headers);
-        self.letter(letter, &headers(&original), from);
+        self.letter(letter, &original, from);
     }
 
     /// A record that nobody can read is a dead letter of this sink.
@@ -168,45 +164,43 @@ impl Rows {
             execution: None,
             step: None,
         };
-        self.letter(&letter, &headers(&from.record.headers), from);
+        self.letter(&letter, &from.record.headers, from);
     }
 
-    fn letter(&mut self, letter: &DeadLetter, headers: &str, from: &Fetched) {
+    fn letter(&mut self, letter: &DeadLetter, original: &[(String, bytes::Bytes)], from: &Fetched) {
         let id = match &*from.partition.topic {
             topics::catalog::DEAD_LETTERS => format!("{}-{}", from.partition.number, from.offset),
             other => format!("{other}-{}-{}", from.partition.number, from.offset),
         };
-        let key = place(&mut self.dead_letters_data, from.record.key.as_ref());
-        let value = place(&mut self.dead_letters_data, from.record.value.as_ref());
-        self.dead_letters
-            .row()
-            .column(id)
-            .column(&letter.tenant)
-            .column(&letter.graph)
-            .column(&letter.version)
-            .column(letter.execution.map(|id| id.to_string()))
-            .column(&letter.step)
-            .column(letter.kind.as_str())
-            .column(&letter.reason)
-            .column(letter.attempt)
-            .column(&letter.topic)
-            .column(letter.partition)
-            .column(letter.offset)
-            .column(key.map(|k| k.0))
-            .column(key.map(|k| k.1))
-            .column(value.map(|v| v.0))
-            .column(value.map(|v| v.1))
-            .column(headers)
-            .column(from.record.timestamp_ms);
+        let row: [Value; DEAD_LETTER_COLUMNS] = [
+            id.into(),
+            letter.tenant.as_str().into(),
+            optional(letter.graph.as_deref()),
+            optional(letter.version.as_deref()),
+            optional(letter.execution.map(|id| id.to_string())),
+            optional(letter.step.as_deref()),
+            letter.kind.as_str().into(),
+            letter.reason.as_str().into(),
+            letter.attempt.into(),
+            letter.topic.as_str().into(),
+            letter.partition.into(),
+            letter.offset.into(),
+            blob(from.record.key.as_ref()),
+            blob(from.record.value.as_ref()),
+            headers(original).into(),
+            from.record.timestamp_ms.into(),
+        ];
+        self.dead_letters.extend(row);
     }
 }
 
-/// Appends the bytes; where they start (from 1, as SQL counts) and how many they are.
-fn place(data: &mut Vec<u8>, bytes: Option<&Bytes>) -> Option<(usize, usize)> {
-    let bytes = bytes?;
-    let start = data.len() + 1;
-    data.extend_from_slice(bytes);
-    Some((start, bytes.len()))
+/// Most lists are empty.
+fn list(items: &[String]) -> String {
+    if items.is_empty() {
+        "[]".to_owned()
+    } else {
+        json!(items).to_string()
+    }
 }
 
 fn logs(lines: &[LogLine]) -> String {
@@ -220,7 +214,7 @@ fn logs(lines: &[LogLine]) -> String {
     json!(lines).to_string()
 }
 
-fn headers(headers: &[(String, Bytes)]) -> String {
+fn headers(headers: &[(String, bytes::Bytes)]) -> String {
     if headers.is_empty() {
         return "[]".to_owned();
     }
@@ -228,12 +222,8 @@ fn headers(headers: &[(String, Bytes)]) -> String {
         .iter()
         .map(|(name, value)| match std::str::from_utf8(value) {
             Ok(text) => json!([name, text]),
-            Err(_) => json!([name, { "base16": hex(value) }]),
+            Err(_) => json!([name, { "base16": hex::encode(value) }]),
         })
         .collect();
     json!(list).to_string()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    hex::encode(bytes)
 }
