@@ -15,8 +15,9 @@ help:
 prerequisites:
 	@sh xtask/prerequisites.sh
 
+# Everything is built with the features of the whole workspace: a part built by itself would compile its libraries anew.
 run: prerequisites
-	$(CARGO) build --release -p cli -p xtask
+	$(CARGO) build --release --workspace --bin weir --bin xtask
 	@target/release/xtask run
 
 test: prerequisites
@@ -28,14 +29,15 @@ test: prerequisites
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	$(CARGO) run --release -q -p xtask -- tidy
+	@test -x target/release/xtask || $(CARGO) build --release --workspace --bin xtask
+	@target/release/xtask tidy
 	@sh xtask/deny.sh
 
 bench: prerequisites
-	$(CARGO) build --release -p cli -p benches
-	$(CARGO) run --release -q -p benches -- $(ONLY)
+	$(CARGO) build --release --workspace --bin weir --bin benches
+	@target/release/benches $(ONLY)
 
 prove: prerequisites
 	@sh xtask/prerequisites.sh test
 	$(CARGO) build --release --workspace --all-targets
-	$(CARGO) run --release -q -p xtask -- prove $(ONLY)
+	@target/release/xtask prove "$(ONLY)"

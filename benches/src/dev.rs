@@ -14,7 +14,7 @@ use crate::place;
 use crate::report::{Row, Target};
 use crate::weir::{SECRET, Used, Weir};
 
-const CONNECTIONS: usize = 32;
+const CONNECTIONS: usize = 64;
 const REQUESTS_MAX: u64 = 200_000;
 const TIME_MAX: Duration = Duration::from_secs(15);
 /// Before the clock starts: modules are loaded, instances made, files have their first pages.

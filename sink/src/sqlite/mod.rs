@@ -47,6 +47,8 @@ impl Sqlite {
             .page_size(16_384)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
+            // A statement's own journal: else a file in /var/tmp in each transaction.
+            .pragma("temp_store", "memory")
             .pragma("wal_autocheckpoint", "4096")
             .pragma("cache_size", "-16384")
             .disable_statement_logging();

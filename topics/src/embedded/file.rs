@@ -254,6 +254,8 @@ impl FileWriter {
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
+                // A statement's own journal: else a file in /var/tmp in each transaction.
+                .pragma("temp_store", "memory")
                 .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
                 .pragma(
                     "journal_size_limit",
