@@ -75,7 +75,9 @@ impl Store {
         readers: Option<SqlitePool>,
         options: &Options,
     ) -> Result<Self> {
-        let mut connect = connect.pragma("cache_size", "-16384").pragma("temp_store", "memory");
+        let mut connect = connect
+            .pragma("cache_size", "-16384")
+            .pragma("temp_store", "memory");
         if let Some(bytes) = options.bytes_max {
             connect = connect.pragma(
                 "max_page_count",

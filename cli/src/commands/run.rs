@@ -275,7 +275,7 @@ impl std::fmt::Display for Tally {
         if self.running > 0 {
             write!(
                 f,
-                ", {} not finished in time; they go on, look with `weir exec list --status running`",
+                ", {} not finished in time; they go on; look later with `weir exec get ID`",
                 self.running
             )?;
         }

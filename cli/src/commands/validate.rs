@@ -14,10 +14,18 @@ pub(super) fn validate(args: &ValidateArgs, output: &mut Output) -> anyhow::Resu
     let mut items = Vec::new();
     let mut exit = Exit::Ok;
     for file in &args.files {
+        // Sound, and yet more than this version can run: `apply` would refuse it.
+        let later = |graph: &schemas::graph::Graph| {
+            for line in control::unsupported(graph) {
+                output
+                    .progress()
+                    .note(&format!("note: {}: {line}", file.display()));
+            }
+        };
         let checked = if args.graph_only {
-            local::parse(file).map(|(_, graph)| json!({"file": file.display().to_string(), "name": graph.name, "steps": graph.steps.len()}))
+            local::parse(file).inspect(|(_, graph)| later(graph)).map(|(_, graph)| json!({"file": file.display().to_string(), "name": graph.name, "steps": graph.steps.len()}))
         } else {
-            local::load(file).map(|local| {
+            local::load(file).inspect(|local| later(&local.graph)).map(|local| {
                 json!({"file": file.display().to_string(), "name": local.graph.name, "steps": local.graph.steps.len(), "version": local.version})
             })
         };

@@ -245,7 +245,7 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
     let binary = broken_binary();
     let plan = Plan {
         triggers: 4_000,
-        kills: 4,
+        kills: 8,
         binary,
         variant: Some("offsets-outside"),
     };
