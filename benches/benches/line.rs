@@ -1,4 +1,4 @@
-//! The parts of the line under criterion, for looking closer at one of them: `cargo bench -p benches`.
+//! The parts of the line under criterion, for looking closer at one of them: `cargo bench --workspace --bench line`.
 
 #![expect(
     clippy::unwrap_used,

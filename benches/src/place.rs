@@ -32,14 +32,21 @@ pub(crate) fn weir() -> Result<(PathBuf, bool)> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let target = built()?;
     let built = Command::new(cargo)
-        .args(["build", "--release", "-p", "cli", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--workspace",
+            "--bin",
+            "weir",
+            "--target-dir",
+        ])
         .arg(target.parent().unwrap_or(&target))
         .current_dir(root())
         .status()
         .context("cannot run cargo")?;
     ensure!(
         built.success() && binary.is_file(),
-        "`cargo build --release -p cli` did not give {}",
+        "`cargo build --release --workspace --bin weir` did not give {}",
         binary.display()
     );
     Ok((binary, true))

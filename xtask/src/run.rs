@@ -63,7 +63,7 @@ fn weir() -> Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("weir");
     if !path.is_file() {
         bail!(
-            "{} is not there; build it with `cargo build --release -p cli`",
+            "{} is not there; build it with `cargo build --release --workspace --bin weir`",
             path.display()
         );
     }

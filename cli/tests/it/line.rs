@@ -324,7 +324,7 @@ fn make_run_shows_what_landed_and_keeps_serving() {
     let xtask = crate::weir::binary().with_file_name("xtask");
     assert!(
         xtask.is_file(),
-        "build it first: cargo build --release -p xtask"
+        "build it first: cargo build --release --workspace --bin xtask"
     );
     let mut child = Command::new(xtask)
         .args(["run", "--listen", &format!("127.0.0.1:{port}"), "--data"])
