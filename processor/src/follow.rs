@@ -1,6 +1,5 @@
-//! Follows `weir.graphs`: every change of a graph reaches `Definitions` in epoch order.
+//! Follows `weir.graphs`: every change of a graph, in epoch order, to whoever holds something made of graphs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,14 +7,12 @@ use schemas::activation::Activation;
 use topics::catalog::GRAPHS;
 use topics::{Log, Partition, Polled};
 
-use crate::definitions::Definitions;
-
 const WAIT: Duration = Duration::from_millis(500);
 
-/// Runs until `stop`. Starts at the log's end: what is older is in the store, where a miss asks.
-pub(crate) fn follow(log: &dyn Log, definitions: &Definitions, stop: &Arc<AtomicBool>) {
+/// Runs until `stop`; wants a thread of its own. Starts at the log's end: what is older is in the store, where a miss asks.
+pub fn follow(log: &dyn Log, changed: &dyn Fn(&Activation), stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
-        if let Err(e) = follow_once(log, definitions, stop) {
+        if let Err(e) = follow_once(log, changed, stop) {
             tracing::warn!("following {GRAPHS} failed and starts over: {e}");
             std::thread::sleep(WAIT);
         }
@@ -24,7 +21,7 @@ pub(crate) fn follow(log: &dyn Log, definitions: &Definitions, stop: &Arc<Atomic
 
 fn follow_once(
     log: &dyn Log,
-    definitions: &Definitions,
+    changed: &dyn Fn(&Activation),
     stop: &AtomicBool,
 ) -> Result<(), topics::LogError> {
     let partition = Partition {
@@ -43,7 +40,7 @@ fn follow_once(
                 continue;
             };
             match Activation::decode(&value) {
-                Ok(change) => definitions.follow(&change),
+                Ok(change) => changed(&change),
                 Err(e) => tracing::error!(
                     "{GRAPHS}/{}@{} is no activation: {e}",
                     fetched.partition.number,

@@ -22,4 +22,5 @@ mod workers;
 pub use config::ProcessorConfig;
 pub use definitions::{Definitions, Loaded};
 pub use error::ProcessorError;
+pub use follow::follow;
 pub use processor::Processor;

@@ -32,7 +32,7 @@ impl Processor {
             let (log, definitions, stop) = (log.clone(), definitions.clone(), stop.clone());
             std::thread::Builder::new()
                 .name("graphs-follower".into())
-                .spawn(move || follow(&*log, &definitions, &stop))
+                .spawn(move || follow(&*log, &|change| definitions.follow(change), &stop))
                 .map_err(ProcessorError::Thread)?
         };
         let mut processor = Self {

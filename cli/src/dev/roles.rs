@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,7 @@ use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secre
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
+use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
 use store::Store;
 use tokio::net::TcpListener;
@@ -51,6 +53,7 @@ pub(super) struct Roles {
     server: JoinHandle<std::io::Result<()>>,
     retention: JoinHandle<()>,
     inbox: InboxSource,
+    following: Following,
     activations: Arc<Activations>,
     processor: Processor,
     sink: Sink,
@@ -126,6 +129,8 @@ impl Roles {
             },
         );
 
+        let following = Following::start(log.clone(), ingest.clone())?;
+
         let control = ControlState {
             store: store.clone(),
             history: History::open(&history),
@@ -167,6 +172,7 @@ impl Roles {
             server,
             retention,
             inbox,
+            following,
             activations,
             processor,
             sink,
@@ -215,6 +221,7 @@ impl Roles {
             self.inbox.stop().await;
             self.retention.abort();
         });
+        self.following.stop();
         let processed = self
             .processor
             .stop()
@@ -224,6 +231,33 @@ impl Roles {
         self.runtime.block_on(self.store.close());
         self.runtime.shutdown_timeout(Duration::from_secs(1));
         processed.and(landed)
+    }
+}
+
+/// Tells ingest of every change of a graph, so that the next request sees it.
+struct Following {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Following {
+    fn start(log: Arc<dyn Log>, ingest: Ingest) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("ingest-follower".into())
+            .spawn(move || {
+                let forget = |change: &Activation| ingest.forget(&change.tenant, &change.graph);
+                processor::follow(&*log, &forget, &flag);
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that tells ingest of changed graphs panicked");
+        }
     }
 }
 
