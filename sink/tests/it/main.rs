@@ -13,7 +13,7 @@ use sink::{Sink, SinkConfig, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::Runtime;
-use topics::catalog::{DEAD_LETTERS, RESULTS, topics};
+use topics::catalog::{DEAD_LETTERS, RESULTS, TRIGGERS, topics};
 use topics::{Embedded, Log, Outgoing, Record};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -276,7 +276,7 @@ fn dead_letters_keep_the_original_and_what_nobody_can_read_is_one() {
     let line = Line::new();
     let letter = DeadLetter {
         tenant: "default".into(),
-        topic: "weir.triggers".into(),
+        topic: TRIGGERS.into(),
         partition: 2,
         offset: 9,
         kind: FailureKind::Rejected,
