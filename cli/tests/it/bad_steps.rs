@@ -21,7 +21,7 @@ fn a_bad_step_fails_its_own_execution_and_no_other() {
     let bad = graph(
         "bad",
         "bad",
-        "limits: { time: 300ms, memory: 128MiB, output: 1MiB }",
+        "limits: { time: 4s, memory: 128MiB, output: 1MiB }",
     );
     let good = graph("good", "copy", "isolation: batch");
     for (name, text) in [("bad.yaml", bad), ("good.yaml", good)] {
