@@ -74,15 +74,7 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Result<Value, Failure> {
-        let mut request = self
-            .agent
-            .post(self.address(path))
-            .content_type(content_type);
-        if let Some(bearer) = self.bearer() {
-            request = request.header("authorization", bearer);
-        }
-        self.read(request.send(body))?
-            .map_err(|refused| refused.into_failure())
+        self.send(self.agent.post(self.address(path)), content_type, body)
     }
 
     pub(crate) fn put(
@@ -91,10 +83,16 @@ impl Client {
         content_type: &str,
         body: &[u8],
     ) -> Result<Value, Failure> {
-        let mut request = self
-            .agent
-            .put(self.address(path))
-            .content_type(content_type);
+        self.send(self.agent.put(self.address(path)), content_type, body)
+    }
+
+    fn send(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Value, Failure> {
+        let mut request = request.content_type(content_type);
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }

@@ -163,6 +163,10 @@ fn what_a_webhook_refuses() {
     let mut http = Http::connect(weir.port).unwrap();
     let refused = http.announce("/hooks/default/github", &announced).unwrap();
     assert_eq!(refused.status, 413, "{}", refused.body);
+    assert_eq!(
+        refused.header("content-type"),
+        Some("application/problem+json")
+    );
 }
 
 #[test]
