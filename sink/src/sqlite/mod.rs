@@ -28,7 +28,10 @@ const CHUNKS: [usize; 3] = [64, 8, 1];
 pub struct Sqlite {
     name: String,
     runtime: Runtime,
-    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    /// Given up after any error: SQLite itself rolls a transaction back when the disk is full, and the library's
+    /// count of open transactions does not learn of it.
+    connection: Option<SqliteConnection>,
 }
 
 impl Sqlite {
@@ -54,7 +57,7 @@ impl Sqlite {
             .disable_statement_logging();
         let connection = runtime
             .block_on(async {
-                let mut connection = options.connect().await?;
+                let mut connection = options.clone().connect().await?;
                 sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
                 Ok::<_, sqlx::Error>(connection)
             })
@@ -62,7 +65,8 @@ impl Sqlite {
         Ok(Self {
             name: name.to_owned(),
             runtime,
-            connection,
+            options,
+            connection: Some(connection),
         })
     }
 
@@ -73,13 +77,20 @@ impl Sqlite {
         )
         .bind(&*partition.topic)
         .bind(partition.number);
-        let row = self
-            .runtime
-            .block_on(query.fetch_optional(&mut self.connection))
-            .map_err(|e| unavailable(&self.name, &e))?;
-        row.map(|row| row.try_get(0))
-            .transpose()
-            .map_err(|e| unavailable(&self.name, &e))
+        let Self {
+            runtime,
+            options,
+            connection,
+            ..
+        } = self;
+        let found = runtime.block_on(async {
+            let row = query.fetch_optional(open(options, connection).await?);
+            row.await?.map(|row| row.try_get(0)).transpose()
+        });
+        found.map_err(|e| {
+            self.connection = None;
+            unavailable(&self.name, &e)
+        })
     }
 
     /// Lands the batch. `stored`: the positions that this sink believes in.
@@ -92,9 +103,30 @@ impl Sqlite {
         let Self {
             name,
             runtime,
+            options,
             connection,
         } = self;
-        runtime.block_on(land(connection, name, batch, rows, stored))
+        let landed = runtime.block_on(async {
+            let connection = open(options, connection)
+                .await
+                .map_err(|e| unavailable(name, &e))?;
+            land(connection, name, batch, rows, stored).await
+        });
+        if landed.is_err() {
+            self.connection = None;
+        }
+        landed
+    }
+}
+
+/// The connection, made anew if an error has ended the last one.
+async fn open<'a>(
+    options: &SqliteConnectOptions,
+    connection: &'a mut Option<SqliteConnection>,
+) -> Result<&'a mut SqliteConnection, sqlx::Error> {
+    match connection {
+        Some(open) => Ok(open),
+        None => Ok(connection.insert(options.connect().await?)),
     }
 }
 
