@@ -36,6 +36,31 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// librdkafka settings for every client (security, time-outs); those that promises rest on cannot be changed.
     pub properties: Vec<(String, String)>,
+    pub timeouts: Timeouts,
+}
+
+/// How long Kafka's clients wait before they give somebody up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A request that takes longer is given up; a transactional call that took half of it is uncertain.
+    pub socket: Duration,
+    /// A transaction that is open longer is aborted by the broker; until then it hides everything after it from readers.
+    pub transaction: Duration,
+    /// A group's member that has not been heard of for so long is dead.
+    pub session: Duration,
+    /// A group's member that has not polled for so long has hung.
+    pub max_poll: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            socket: Duration::from_secs(10),
+            transaction: Duration::from_secs(15),
+            session: Duration::from_secs(10),
+            max_poll: Duration::from_secs(300),
+        }
+    }
 }
 
 /// How long an answer about topics is waited for.

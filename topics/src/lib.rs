@@ -14,7 +14,7 @@ pub mod partitioner;
 pub use catalog::TopicSpec;
 pub use embedded::Embedded;
 pub use error::{Disposition, LogError};
-pub use kafka::{Kafka, KafkaConfig};
+pub use kafka::{Kafka, KafkaConfig, Timeouts};
 pub use log::{
     Append, Appended, Assigned, Consumer, Fetched, Join, Lane, Log, Outgoing, Partition, Polled,
     Position, Record, Result, Source, Topic,

@@ -14,7 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::{Asking, KafkaConfig, METADATA_WAIT};
+use super::{Asking, KafkaConfig, METADATA_WAIT, Timeouts};
 use crate::error::LogError;
 use crate::log::{Outgoing, Partition, Record, Result};
 use crate::partitioner::partition_of;
@@ -23,8 +23,6 @@ use crate::partitioner::partition_of;
 pub(super) const MESSAGE_BYTES_MAX: usize = (2 << 20) + (64 << 10);
 /// The largest key, value and headers.
 pub(super) const RECORD_BYTES_MAX: usize = 2 << 20;
-/// A request that takes longer is given up; a commit that took half of it is uncertain.
-pub(super) const SOCKET_WAIT: Duration = Duration::from_secs(10);
 
 /// What all clients of one cluster share.
 pub(super) struct Shared {
@@ -85,6 +83,10 @@ impl Shared {
             limits: Mutex::default(),
             keyless: AtomicU32::new(0),
         })
+    }
+
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.config.timeouts
     }
 
     /// The user's settings below ours.
@@ -206,7 +208,10 @@ fn weight(record: &Record) -> usize {
 fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &config.brokers);
-    settings.set("socket.timeout.ms", SOCKET_WAIT.as_millis().to_string());
+    settings.set(
+        "socket.timeout.ms",
+        config.timeouts.socket.as_millis().to_string(),
+    );
     settings.set("socket.nagle.disable", "true");
     for (name, value) in &config.properties {
         settings.set(name, value);

@@ -126,10 +126,13 @@ impl Member {
             shared.partitions(topic)?;
         }
         let queued = (join.bytes_max / 512).clamp(1_024, 65_536).to_string();
+        let milliseconds = |wait: Duration| wait.as_millis().to_string();
+        let timeouts = shared.timeouts();
         let config = shared.consumer_settings(&[
             ("group.id", &join.group),
             ("partition.assignment.strategy", "cooperative-sticky"),
-            ("session.timeout.ms", "10000"),
+            ("session.timeout.ms", &milliseconds(timeouts.session)),
+            ("max.poll.interval.ms", &milliseconds(timeouts.max_poll)),
             ("heartbeat.interval.ms", "500"),
             // with the default of 1 s a lane starves once its queue was full (measured: 81k instead of 410k records/s)
             ("fetch.queue.backoff.ms", "10"),

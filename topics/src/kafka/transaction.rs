@@ -19,12 +19,10 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Kept, MESSAGE_BYTES_MAX, SOCKET_WAIT, Shared, is_fenced, is_moved, logged};
+use super::client::{Kept, MESSAGE_BYTES_MAX, Shared, is_fenced, is_moved, logged};
 use crate::error::LogError;
 use crate::log::{Outgoing, Position, Record, Result};
 
-/// A transaction that is open longer is aborted by the broker; until then it hides everything after it from readers.
-const TRANSACTION_MS: &str = "15000";
 const INIT_WAIT: Duration = Duration::from_secs(60);
 /// Retried calls of one commit end well before the transaction does.
 const FINISH_WAIT: Duration = Duration::from_secs(12);
@@ -288,7 +286,7 @@ impl Transaction {
             .kept
             .disturbed
             .load(Ordering::Relaxed);
-        if disturbed || started.elapsed() > SOCKET_WAIT / 2 {
+        if disturbed || started.elapsed() > self.shared.timeouts().socket / 2 {
             self.health = Health::Broken;
             return Err(LogError::Uncertain {
                 what: format!(
@@ -385,7 +383,10 @@ impl Transaction {
 fn producer(shared: &Shared, id: &str) -> Result<BaseProducer<Delivering>> {
     let config = shared.settings(&[
         ("transactional.id", id),
-        ("transaction.timeout.ms", TRANSACTION_MS),
+        (
+            "transaction.timeout.ms",
+            &shared.timeouts().transaction.as_millis().to_string(),
+        ),
         ("linger.ms", "5"),
         ("batch.size", "1000000"),
         ("message.max.bytes", &MESSAGE_BYTES_MAX.to_string()),

@@ -20,7 +20,7 @@ fn keeps_the_contract() {
                 let log = Arc::new(
                     Kafka::new(KafkaConfig {
                         brokers: broker.brokers().to_owned(),
-                        properties: Vec::new(),
+                        ..KafkaConfig::default()
                     })
                     .unwrap(),
                 );
