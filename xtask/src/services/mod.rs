@@ -1,15 +1,17 @@
-//! Real servers for tests, from package registries, on loopback, without Docker.
+//! Real servers for tests and for people, from package registries, on loopback, without Docker.
 //!
-//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary`, which ends with
-//! the process that started it, however that ends. Everything lies under `target/services`. Needed: Java 17 or newer,
-//! and Maven for the first start.
+//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary` or
+//! `postgres::Temporary`, which end with the process that started them, however that ends. Everything lies under
+//! `target/services`. Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres.
 
 pub mod kafka;
+pub mod postgres;
 mod process;
+mod temporary;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Subcommand;
 
 /// What `cargo xtask services` takes.
@@ -18,11 +20,14 @@ pub enum Task {
     /// Start a service, or find it running, and wait until it is ready
     Start {
         service: Service,
-        /// Listen on this port instead of a free one
+        /// Listen on this port instead of a free one (the first broker; the others take free ones)
         #[arg(long)]
         port: Option<u16>,
+        /// How many Kafka brokers: 1, or 3 with every topic on three of them, two of which must have a record
+        #[arg(long, default_value_t = 1)]
+        brokers: u16,
     },
-    /// Stop a service that `start` started
+    /// Stop a service that `start` started; what it holds stays
     Stop { service: Service },
     /// Say which services run, and where
     Status,
@@ -31,26 +36,53 @@ pub enum Task {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Service {
     Kafka,
+    Postgres,
 }
 
 /// Does it, and says what there is now, a line per service.
 pub fn run(task: &Task) -> Result<Vec<String>> {
+    let stopped = |name: &str, was_running: bool| {
+        vec![if was_running {
+            format!("{name} has stopped")
+        } else {
+            format!("{name} was not running")
+        }]
+    };
+    let status = |name: &str, at: Option<String>| match at {
+        Some(at) => format!("{name} runs at {at}"),
+        None => format!("{name} does not run"),
+    };
     match task {
         Task::Start {
             service: Service::Kafka,
             port,
-        } => Ok(vec![format!("kafka is ready at {}", kafka::start(*port)?)]),
+            brokers,
+        } => {
+            ensure!(
+                matches!(brokers, 1 | 3),
+                "there are clusters of 1 broker and of 3, none of {brokers}"
+            );
+            let at = kafka::start(*port, *brokers)?;
+            Ok(vec![format!("kafka is ready at {at}")])
+        }
+        Task::Start {
+            service: Service::Postgres,
+            port,
+            ..
+        } => Ok(vec![format!(
+            "postgres is ready at {}",
+            postgres::start(*port)?
+        )]),
         Task::Stop {
             service: Service::Kafka,
-        } => Ok(vec![if kafka::stop()? {
-            "kafka has stopped".to_owned()
-        } else {
-            "kafka was not running".to_owned()
-        }]),
-        Task::Status => Ok(vec![match kafka::running() {
-            Some(brokers) => format!("kafka runs at {brokers}"),
-            None => "kafka does not run".to_owned(),
-        }]),
+        } => Ok(stopped("kafka", kafka::stop()?)),
+        Task::Stop {
+            service: Service::Postgres,
+        } => Ok(stopped("postgres", postgres::stop()?)),
+        Task::Status => Ok(vec![
+            status("kafka", kafka::running()),
+            status("postgres", postgres::running()),
+        ]),
     }
 }
 

@@ -39,22 +39,34 @@ impl Noted {
         started(self.pid).is_some_and(|now| now == self.started)
     }
 
+    /// Asks it to end, without waiting.
+    pub(super) fn ask(&self) -> Result<()> {
+        self.signal("-TERM")
+    }
+
+    /// Sends a signal by its name, as `kill` takes it, if it still runs.
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        if !self.runs() {
+            return Ok(());
+        }
+        let sent = Command::new("kill")
+            .arg(name)
+            .arg(self.pid.to_string())
+            .status()
+            .context("running kill")?;
+        ensure!(
+            sent.success() || !self.runs(),
+            "kill {name} {} failed",
+            self.pid
+        );
+        Ok(())
+    }
+
     /// Asks it to end, and ends it if it does not within `patience`.
     pub(super) fn stop(&self, patience: Duration) -> Result<()> {
         for signal in ["-TERM", "-KILL"] {
             let deadline = Instant::now() + patience;
-            if self.runs() {
-                let sent = Command::new("kill")
-                    .arg(signal)
-                    .arg(self.pid.to_string())
-                    .status()
-                    .context("running kill")?;
-                ensure!(
-                    sent.success() || !self.runs(),
-                    "kill {signal} {} failed",
-                    self.pid
-                );
-            }
+            self.signal(signal)?;
             while self.runs() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -62,6 +74,26 @@ impl Noted {
         ensure!(!self.runs(), "process {} does not end", self.pid);
         Ok(())
     }
+}
+
+/// Starts a process that outlives us, with its `log` and `pid` in a folder.
+pub(super) fn detach(command: &[String], folder: &Path) -> Result<Noted> {
+    let log = File::create(folder.join("log"))?;
+    let mut process = Command::new(&command[0]);
+    process
+        .args(&command[1..])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    // its own process group: Ctrl-C here is not meant for it
+    std::os::unix::process::CommandExt::process_group(&mut process, 0);
+    let started = process
+        .spawn()
+        .with_context(|| format!("running {}", command[0]))?;
+    let noted = Noted::of(started.id())?;
+    noted.write(&folder.join("pid"))?;
+    Ok(noted)
 }
 
 /// When a process started, in the kernel's ticks; none if it does not run (a zombie does not).

@@ -4,3 +4,4 @@
 
 mod github;
 mod guests;
+mod services;
