@@ -9,12 +9,16 @@ use crate::run::Bounds;
 pub struct ProcessorConfig {
     /// Lanes of this process: each has one consumer, one transactional producer and one owner thread.
     pub lanes: usize,
+    /// What their transactional ids are made of, one for each lane: the same after a restart, and no two processes of a
+    /// cluster with the same. Empty: `0`, `1`, … for the one process of a log.
+    pub slots: Vec<String>,
     /// Threads of each lane that run steps.
     pub workers: usize,
-    /// The largest batch of one transaction, in records and in bytes of keys and values.
+    /// The largest transaction, in records taken in and in bytes of their keys and values.
     pub batch_records_max: usize,
     pub batch_bytes_max: usize,
-    /// The shortest time from one commit to the next while records keep coming; zero: as soon as the last one is done.
+    /// The goal for how long a result waits for its commit: the time from one commit to the next while records keep
+    /// coming; a record that finds its lane idle is committed at once. Zero: as soon as the last commit is done.
     pub commit_interval: Duration,
     /// Instances that one worker keeps for isolation `batch`.
     pub instances_kept: usize,
@@ -31,15 +35,29 @@ impl Default for ProcessorConfig {
     fn default() -> Self {
         Self {
             lanes: 2,
+            slots: Vec::new(),
             workers: 1,
-            batch_records_max: 500,
-            batch_bytes_max: 4 << 20,
+            batch_records_max: 10_000,
+            batch_bytes_max: 8 << 20,
             commit_interval: Duration::from_millis(5),
             instances_kept: 64,
             versions_max: 1_000,
             graphs_max: 100_000,
             result_bytes_max: 960 << 10,
             bounds: Bounds::default(),
+        }
+    }
+}
+
+impl ProcessorConfig {
+    /// One for each lane.
+    pub(crate) fn slots(&self) -> Vec<String> {
+        if self.slots.is_empty() {
+            (0..self.lanes.max(1))
+                .map(|lane| lane.to_string())
+                .collect()
+        } else {
+            self.slots.clone()
         }
     }
 }

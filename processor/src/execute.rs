@@ -41,6 +41,36 @@ struct Subject {
     attempt: u32,
 }
 
+impl Subject {
+    fn of_trigger(trigger: Trigger) -> Self {
+        Self {
+            tenant: trigger.tenant,
+            graph: trigger.graph,
+            trigger: trigger.trigger,
+            trigger_id: trigger.trigger_id,
+            execution: trigger.execution,
+            time_us: trigger.time_us,
+            segment: trigger.execution.0,
+            origin: trigger.origin,
+            attempt: 1,
+        }
+    }
+
+    fn of_hop(hop: &Hop) -> Self {
+        Self {
+            tenant: hop.tenant.clone(),
+            graph: hop.graph.clone(),
+            trigger: hop.trigger.clone(),
+            trigger_id: hop.trigger_id.clone(),
+            execution: hop.execution,
+            time_us: hop.time_us,
+            segment: hop.segment,
+            origin: None,
+            attempt: hop.attempt,
+        }
+    }
+}
+
 impl Executor {
     pub(crate) fn new(definitions: Arc<Definitions>, config: ProcessorConfig) -> Self {
         let pool = Pool::new(definitions.engine(), config.instances_kept);
@@ -75,6 +105,32 @@ impl Executor {
         }
     }
 
+    /// A record that has ended its process again and again: a dead letter and, where it can be told whose it was, a
+    /// failed result. Nothing of it is run; it is decoded, as every reader of the dead letter will do.
+    pub(crate) fn condemn(
+        &self,
+        from: &Fetched,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
+        let reason = format!(
+            "the process that ran this record died {} times in a row; mend the step, then redrive the dead letter",
+            crate::isolation::DEATHS_MAX
+        );
+        let value = from.record.value.clone().unwrap_or_default();
+        let subject = if &*from.partition.topic == TRIGGERS {
+            Trigger::decode(&value).map(Subject::of_trigger)
+        } else {
+            Hop::decode(&value).map(|hop| Subject::of_hop(&hop))
+        };
+        // Its graph is not loaded: that may be what kills.
+        Ok(match subject {
+            Ok(subject) => {
+                self.refused(from, &subject, None, FailureKind::HostCrash, reason, now_ms)
+            }
+            Err(e) => vec![self.unreadable(from, &e, now_ms)],
+        })
+    }
+
     fn trigger(
         &mut self,
         from: &Fetched,
@@ -88,17 +144,7 @@ impl Executor {
                 Err("the payload is kept in the store, which this version cannot read yet")
             }
         };
-        let subject = Subject {
-            tenant: trigger.tenant,
-            graph: trigger.graph,
-            trigger: trigger.trigger,
-            trigger_id: trigger.trigger_id,
-            execution: trigger.execution,
-            time_us: trigger.time_us,
-            segment: trigger.execution.0,
-            origin: trigger.origin,
-            attempt: 1,
-        };
+        let subject = Subject::of_trigger(trigger);
         let Some(loaded) = loaded else {
             let reason = format!(
                 "graph \"{}\" does not exist; apply it, then redrive the dead letter",
@@ -151,17 +197,7 @@ impl Executor {
         now_ms: i64,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
         let loaded = self.definitions.version(hop.version)?;
-        let subject = Subject {
-            tenant: hop.tenant,
-            graph: hop.graph,
-            trigger: hop.trigger,
-            trigger_id: hop.trigger_id,
-            execution: hop.execution,
-            time_us: hop.time_us,
-            segment: hop.segment,
-            origin: None,
-            attempt: hop.attempt,
-        };
+        let subject = Subject::of_hop(&hop);
         let Some(loaded) = loaded else {
             let reason = format!(
                 "version {} of graph \"{}\" is not in the store",

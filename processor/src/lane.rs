@@ -1,16 +1,16 @@
 //! One lane: one consumer, one transactional producer, their partitions, one owner thread. The only place that commits
 //! outputs together with consumed offsets.
 //!
-//! Batches are run by `workers`; meanwhile the owner keeps polling. A batch's outputs are sent only when all of them are
-//! ready, so no transaction is open while steps run. Whatever goes wrong, the lane drops what it holds and goes on from
-//! the group's committed offsets: they are the only memory.
+//! Records flow: fetched → `pending` → chunks that workers run → outputs sent into the open transaction → committed with
+//! the offsets that they come to. A chunk's outputs are sent only when all of them are ready, so no transaction is open
+//! because a step runs, and a commit waits for no step: chunks that still run belong to the next one. Whatever goes
+//! wrong, the lane drops what it holds and goes on from the group's committed offsets: they are the only memory.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use metrics::{counter, histogram};
 use topics::catalog::{GROUP_PROCESSORS, HOPS, TRIGGERS};
 use topics::{
@@ -18,235 +18,490 @@ use topics::{
 };
 
 use crate::ProcessorConfig;
-use crate::definitions::Definitions;
+use crate::clock::Clock;
 use crate::error::ProcessorError;
+use crate::isolation::{Next, Note, Standing};
+use crate::pending::{Pending, Reach, size};
 use crate::started;
-use crate::workers::Workers;
+use crate::watch::Watch;
+use crate::workers::Work;
 
 /// How long an idle lane waits for records; also how soon it sees `stop`.
 const IDLE: Duration = Duration::from_millis(200);
 /// How often a lane polls while its workers are busy.
 const BUSY_POLL: Duration = Duration::from_millis(50);
-/// How long a partition that leaves waits for the running batch.
-const REVOKE: Duration = Duration::from_secs(5);
+/// How often a lane looks again whether what holds its records up is over.
+const HELD_POLL: Duration = Duration::from_millis(5);
+/// A lane that has enough to do polls no more; for longer than this, and its partitions are paused and it polls again.
+const FULL_POLL: Duration = Duration::from_millis(500);
+/// How long partitions that leave, and a stop, wait for what runs.
+const FINISH: Duration = Duration::from_secs(5);
+/// How long a lane waits to follow the graphs' changes that its partitions' last owner had followed.
+const FOLLOW: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// What a worker is given at once.
+const CHUNK_RECORDS: usize = 128;
+const CHUNK_BYTES: usize = 512 << 10;
+/// What waits to be handed out.
+const PENDING_RECORDS: usize = 8 * CHUNK_RECORDS;
+const PENDING_BYTES: usize = 4 * CHUNK_BYTES;
 
-pub(crate) struct Lane {
-    log: Arc<dyn Log>,
+/// What a lane has from its process.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub log: Arc<dyn Log>,
+    /// The highest epoch of a graph's change that this process has followed.
+    pub epoch: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Taken by the one lane of the process that runs a record alone, so that a death convicts the right one.
+    pub alone: Arc<AtomicBool>,
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A partition that this lane owns.
+struct Owned {
+    partition: Partition,
+    committed: i64,
+    standing: Standing,
+}
+
+/// One lane, in its owner's hands.
+pub struct Lane {
+    around: Surroundings,
     port: Box<dyn topics::Lane>,
     slot: String,
     config: ProcessorConfig,
-    definitions: Arc<Definitions>,
-    workers: Workers,
-    stop: Arc<AtomicBool>,
-    now_ms: fn() -> i64,
-    /// Fetched and not yet handed out.
-    pending: VecDeque<Fetched>,
-    assigned: Vec<Partition>,
+    work: Box<dyn Work>,
+    clock: Box<dyn Clock>,
+    watch: Arc<Watch>,
+    owned: Vec<Owned>,
+    pending: Pending,
+    /// Handed out: how far each chunk comes.
+    out: VecDeque<Reach>,
+    /// In the open transaction.
+    sent: Reach,
+    /// The record that runs is the only one, and this lane holds `Surroundings::alone`.
+    alone: bool,
+    /// Records wait that may only be handed out after something else has been committed.
+    blocked: bool,
     paused: bool,
-    /// The offsets that the running batch comes to.
-    positions: Vec<Position>,
+    polled_at: Instant,
     committed_at: Instant,
+    /// The epoch that some partition's last owner had followed, and until when it is waited for.
+    follow: Option<(u64, Instant)>,
     backoff: Duration,
+    #[cfg(feature = "broken")]
+    broken: crate::broken::Held,
 }
 
 impl Lane {
-    pub(crate) fn open(
-        number: usize,
-        log: Arc<dyn Log>,
-        definitions: Arc<Definitions>,
+    pub fn open(
+        slot: &str,
+        around: Surroundings,
         config: ProcessorConfig,
-        stop: Arc<AtomicBool>,
-        now_ms: fn() -> i64,
+        work: Box<dyn Work>,
+        clock: Box<dyn Clock>,
     ) -> Result<Self, ProcessorError> {
-        let slot = number.to_string();
-        let workers = Workers::start(number, &definitions, &config)?;
-        let port = log.lane(join(&config), &slot)?;
+        let port = around.log.lane(join(&config), slot)?;
+        let now = clock.now();
         Ok(Self {
-            log,
+            around,
             port,
-            slot,
+            slot: slot.to_owned(),
             config,
-            definitions,
-            workers,
-            stop,
-            now_ms,
-            pending: VecDeque::new(),
-            assigned: Vec::new(),
+            work,
+            clock,
+            watch: Watch::new(slot),
+            owned: Vec::new(),
+            pending: Pending::default(),
+            out: VecDeque::new(),
+            sent: Reach::default(),
+            alone: false,
+            blocked: false,
             paused: false,
-            positions: Vec::new(),
-            committed_at: Instant::now(),
+            polled_at: now,
+            committed_at: now,
+            follow: None,
             backoff: BACKOFF_MIN,
+            #[cfg(feature = "broken")]
+            broken: crate::broken::Held::default(),
         })
     }
 
-    /// Runs until `stop`, then finishes the batch under way. An `Err` is nothing that this process can repair.
-    pub(crate) fn run(mut self) -> Result<(), ProcessorError> {
-        while !self.stop.load(Ordering::Acquire) {
+    pub(crate) fn watch(&self) -> Arc<Watch> {
+        self.watch.clone()
+    }
+
+    /// Runs until `stop`, then finishes what is under way. An `Err` is nothing that this process can repair.
+    pub fn run(mut self) -> Result<(), ProcessorError> {
+        while !self.stopped() {
             if let Err(trouble) = self.turn() {
                 self.recover(trouble)?;
             }
         }
-        // A bound: a step may hold its worker for as long as its time limit.
-        match self.workers.wait(REVOKE) {
-            Some(Ok(outgoing)) if !self.positions.is_empty() => self.commit(outgoing),
-            _ => Ok(()),
-        }
+        self.finish()
     }
 
-    /// One step of the loop: hand out a batch, commit one that is ready, or wait for records.
-    fn turn(&mut self) -> Result<(), ProcessorError> {
-        if !self.workers.busy() && !self.pending.is_empty() && self.due().is_zero() {
-            let batch = self.cut();
-            self.workers.run(batch, (self.now_ms)())?;
+    fn stopped(&self) -> bool {
+        self.around.stop.load(Ordering::Acquire)
+    }
+
+    /// One turn: hand out, take in what is ready, commit if it is time, fetch.
+    pub fn turn(&mut self) -> Result<(), ProcessorError> {
+        self.watch.turned();
+        self.hand_out()?;
+        if !self.out.is_empty() {
+            let mut wait = self.until_due().unwrap_or(BUSY_POLL).min(BUSY_POLL);
+            while let Some(became) = self.work.ready(wait) {
+                self.send(became?)?;
+                wait = Duration::ZERO;
+            }
         }
-        if self.workers.busy() {
-            return match self.workers.wait(BUSY_POLL) {
-                Some(outgoing) => self.commit(outgoing?),
-                None => self.poll(Duration::ZERO),
+        if self.until_due().is_some_and(|wait| wait.is_zero()) {
+            self.commit()?;
+        }
+        self.fetch()
+    }
+
+    /// How long until the open transaction is to be committed; `None`: there is none.
+    fn until_due(&self) -> Option<Duration> {
+        if self.sent.is_empty() {
+            return None;
+        }
+        let full = self.sent.records >= self.config.batch_records_max
+            || self.sent.bytes >= self.config.batch_bytes_max;
+        if full || self.alone || (self.blocked && self.out.is_empty()) {
+            return Some(Duration::ZERO);
+        }
+        let since = self
+            .clock
+            .now()
+            .saturating_duration_since(self.committed_at);
+        Some(self.config.commit_interval.saturating_sub(since))
+    }
+
+    /// Gives the workers what they have room for.
+    fn hand_out(&mut self) -> Result<(), ProcessorError> {
+        self.blocked = false;
+        while !self.alone && !self.pending.is_empty() && self.work.room() && self.followed() {
+            let Some((count, condemned)) = self.cut()? else {
+                self.blocked = true;
+                return Ok(());
             };
+            let chunk = self.pending.take(count);
+            self.out.push_back(Reach::of(&chunk));
+            self.work.run(chunk, condemned, self.clock.unix_ms())?;
         }
-        let wait = if self.pending.is_empty() {
-            IDLE
-        } else {
-            self.due()
+        Ok(())
+    }
+
+    /// Whether this process knows the graphs' changes that the partitions' last owners knew.
+    fn followed(&mut self) -> bool {
+        let Some((epoch, until)) = self.follow else {
+            return true;
         };
-        self.poll(wait)
-    }
-
-    /// How long until the next batch may be handed out. A full one need not wait.
-    fn due(&self) -> Duration {
-        if self.pending.len() >= self.config.batch_records_max {
-            return Duration::ZERO;
+        if (self.around.epoch)() < epoch {
+            if self.clock.now() < until {
+                return false;
+            }
+            counter!("weir_alarms_total", "alarm" => "graphs-behind").increment(1);
+            tracing::error!(
+                "lane {} goes on without having followed weir.graphs up to change {epoch}; is it the store that this log belongs to?",
+                self.slot
+            );
         }
-        self.config
-            .commit_interval
-            .saturating_sub(self.committed_at.elapsed())
+        self.follow = None;
+        true
     }
 
-    fn poll(&mut self, wait: Duration) -> Result<(), ProcessorError> {
-        match self.port.poll(wait)? {
+    /// How many of the pending records make the next chunk, and whether it is one to be condemned; `None`: not now.
+    fn cut(&mut self) -> Result<Option<(usize, bool)>, ProcessorError> {
+        let epoch = (self.around.epoch)();
+        let (mut count, mut bytes) = (0, 0);
+        while let Some(record) = self.pending.get(count) {
+            bytes += size(record);
+            if count > 0 && (count >= CHUNK_RECORDS || bytes > CHUNK_BYTES) {
+                break;
+            }
+            let (offset, Some(at)) = (record.offset, self.owner_of(record)) else {
+                return Err(LogError::Moved {
+                    group: GROUP_PROCESSORS.into(),
+                }
+                .into());
+            };
+            match self.owned[at].standing.next(offset, epoch) {
+                Next::Together { below } if below.is_none_or(|below| offset < below) => count += 1,
+                // What is ahead of it goes first.
+                _ if count > 0 => break,
+                Next::Together { .. } | Next::Later => return Ok(None),
+                Next::Count { note, then } => {
+                    self.note(at, self.owned[at].committed, note)?;
+                    self.owned[at].standing = then;
+                }
+                Next::Alone { .. } | Next::Condemned if !self.out.is_empty() => return Ok(None),
+                Next::Alone { note } => {
+                    if self.around.alone.swap(true, Ordering::AcqRel) {
+                        return Ok(None);
+                    }
+                    self.alone = true;
+                    self.note(at, offset, note)?;
+                    return Ok(Some((1, false)));
+                }
+                Next::Condemned => return Ok(Some((1, true))),
+            }
+        }
+        Ok((count > 0).then_some((count, false)))
+    }
+
+    fn owner_of(&self, record: &Fetched) -> Option<usize> {
+        let partition = &record.partition;
+        self.owned.iter().position(|o| o.partition == *partition)
+    }
+
+    /// Commits a note about a partition, after what is sent.
+    fn note(&mut self, at: usize, next_offset: i64, note: Note) -> Result<(), ProcessorError> {
+        if !self.sent.is_empty() {
+            self.commit()?;
+        }
+        let position = Position {
+            partition: self.owned[at].partition.clone(),
+            next_offset,
+            metadata: note.format(),
+        };
+        self.owned[at].committed = next_offset;
+        Ok(self.port.commit(vec![position])?)
+    }
+
+    /// Takes a chunk's outputs into the transaction.
+    fn send(&mut self, became: Vec<Outgoing>) -> Result<(), ProcessorError> {
+        let Some(reach) = self.out.pop_front() else {
+            return Ok(());
+        };
+        if self.sent.is_empty() {
+            self.watch.opened();
+        }
+        #[cfg(feature = "broken")]
+        let became = self.broken.instead_of_send(became);
+        self.port.send(became)?;
+        self.sent.extend(reach);
+        Ok(())
+    }
+
+    /// Invariant (1): outputs and input offsets become visible together or not at all.
+    fn commit(&mut self) -> Result<(), ProcessorError> {
+        let sent = std::mem::take(&mut self.sent);
+        let epoch = (self.around.epoch)();
+        let mut positions = Vec::with_capacity(sent.next.len());
+        let mut standings = Vec::with_capacity(sent.next.len());
+        for (partition, next_offset) in sent.next {
+            let at = self.owned.iter().position(|o| o.partition == partition);
+            let standing = at.map_or(Standing::Proven, |at| self.owned[at].standing);
+            let (note, after) = standing.progress(next_offset, epoch);
+            standings.push((at, next_offset, after));
+            positions.push(Position {
+                partition,
+                next_offset,
+                metadata: note.format(),
+            });
+        }
+        let begun = self.clock.now();
+        #[cfg(feature = "broken")]
+        self.broken.before_commit(&mut *self.port, &positions)?;
+        self.port.commit(positions)?;
+        for (at, next_offset, after) in standings {
+            if let Some(at) = at {
+                self.owned[at].committed = next_offset;
+                self.owned[at].standing = after;
+            }
+        }
+        self.release();
+        self.watch.closed();
+        let took = self.clock.now().saturating_duration_since(begun);
+        histogram!("weir_lane_commit_seconds").record(took.as_secs_f64());
+        histogram!("weir_lane_batch_records").record(sent.records as f64);
+        counter!("weir_lane_commits_total").increment(1);
+        counter!("weir_lane_records_total").increment(sent.records as u64);
+        self.committed_at = begun;
+        self.backoff = BACKOFF_MIN;
+        Ok(())
+    }
+
+    fn release(&mut self) {
+        if self.alone {
+            self.alone = false;
+            self.around.alone.store(false, Ordering::Release);
+        }
+    }
+
+    /// Polls, unless there is enough to do; never stays away from the group for long.
+    fn fetch(&mut self) -> Result<(), ProcessorError> {
+        let full = self.pending.len() >= PENDING_RECORDS || self.pending.bytes() >= PENDING_BYTES;
+        let now = self.clock.now();
+        if full && now.saturating_duration_since(self.polled_at) < FULL_POLL {
+            return Ok(());
+        }
+        if full != self.paused {
+            let owned: Vec<Partition> = self.owned.iter().map(|o| o.partition.clone()).collect();
+            if full {
+                self.port.pause(&owned)?;
+            } else {
+                self.port.resume(&owned)?;
+            }
+            self.paused = full;
+        }
+        let held = self.blocked || self.follow.is_some();
+        let wait = match self.until_due() {
+            _ if !self.out.is_empty() => Duration::ZERO,
+            _ if !self.pending.is_empty() && !held => Duration::ZERO,
+            Some(due) => due,
+            None if held => HELD_POLL,
+            None => IDLE,
+        };
+        let polled = self.port.poll(wait)?;
+        self.polled_at = self.clock.now();
+        match polled {
             Polled::Records(records) => {
                 self.pending.extend(records);
-                self.pause_while_full()
+                Ok(())
             }
             Polled::Assigned(assigned) => self.assign(assigned),
             Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost),
         }
     }
 
-    /// Bounds what waits: two batches ahead of the one that runs.
-    fn pause_while_full(&mut self) -> Result<(), ProcessorError> {
-        let full = self.pending.len() >= 2 * self.config.batch_records_max;
-        if full != self.paused {
-            if full {
-                self.port.pause(&self.assigned)?;
-            } else {
-                self.port.resume(&self.assigned)?;
-            }
-            self.paused = full;
-        }
-        Ok(())
-    }
-
     fn assign(&mut self, assigned: Vec<Assigned>) -> Result<(), ProcessorError> {
         counter!("weir_lane_partitions_assigned_total").increment(assigned.len() as u64);
-        let mut unstarted = Vec::new();
+        counter!("weir_lane_rebalances_total").increment(1);
+        self.watch.join();
+        let (mut unstarted, mut came) = (Vec::new(), Vec::new());
         for Assigned {
             partition,
             committed,
         } in assigned
         {
-            if committed.is_none() {
-                unstarted.push(partition.clone());
+            came.push(partition.clone());
+            match committed {
+                Some(position) => self.own(position),
+                None => unstarted.push(partition),
             }
-            self.assigned.push(partition);
         }
+        self.start(unstarted)?;
         if self.paused {
-            self.port.pause(&self.assigned)?;
-        }
-        // Before its first record a partition gets its start offset and a mark, in one transaction. A started partition
-        // whose offset is missing would be run all over again, or skipped: it stops the lane with an alarm instead.
-        if !unstarted.is_empty() {
-            started::check(&*self.log, &unstarted)?;
-        }
-        let (mut marks, mut starts) = (Vec::new(), Vec::new());
-        for partition in unstarted {
-            let (start, _) = self.log.offsets(&partition)?;
-            marks.push(started::mark(&partition, start, (self.now_ms)()));
-            starts.push(Position {
-                partition,
-                next_offset: start,
-                metadata: self.metadata(),
-            });
-        }
-        if !starts.is_empty() {
-            self.port.send(marks)?;
-            self.port.commit(starts)?;
+            self.port.pause(&came)?;
         }
         Ok(())
     }
 
-    /// The note beside a committed offset: the highest epoch of a graph's change that this lane has followed.
-    fn metadata(&self) -> String {
-        format!("e={}", self.definitions.epoch())
-    }
-
-    /// Partitions leave with the next poll: until then what runs may still be committed.
-    fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), ProcessorError> {
-        counter!("weir_lane_partitions_revoked_total").increment(partitions.len() as u64);
-        self.assigned.retain(|p| !partitions.contains(p));
-        self.pending.retain(|r| !partitions.contains(&r.partition));
-        if !self.workers.busy() {
+    /// Before its first record a partition gets its start offset and a mark, in one transaction. A started partition whose
+    /// offset is missing would be run all over again, or skipped: it stops the lane with an alarm instead.
+    fn start(&mut self, unstarted: Vec<Partition>) -> Result<(), ProcessorError> {
+        if unstarted.is_empty() {
             return Ok(());
         }
-        match self.workers.wait(REVOKE) {
-            Some(Ok(outgoing)) if !lost => self.commit(outgoing),
-            Some(Err(trouble)) => Err(trouble),
-            // Nothing was sent yet: the batch is dropped, and whoever owns its partitions runs it again.
-            _ => Err(LogError::Moved {
-                group: GROUP_PROCESSORS.into(),
-            }
-            .into()),
+        started::check(&*self.around.log, &unstarted)?;
+        if !self.sent.is_empty() {
+            self.commit()?;
         }
+        let (mut marks, mut starts) = (Vec::new(), Vec::new());
+        for partition in unstarted {
+            let (start, _) = self.around.log.offsets(&partition)?;
+            marks.push(started::mark(&partition, start, self.clock.unix_ms()));
+            let note = Note {
+                epoch: (self.around.epoch)(),
+                ..Note::default()
+            };
+            starts.push(Position {
+                partition,
+                next_offset: start,
+                metadata: note.format(),
+            });
+        }
+        self.port.send(marks)?;
+        self.port.commit(starts.clone())?;
+        starts.into_iter().for_each(|start| self.own(start));
+        Ok(())
     }
 
-    /// Takes the next batch off `pending` and notes the offsets that it comes to.
-    fn cut(&mut self) -> Vec<Fetched> {
-        let (mut count, mut bytes) = (0, 0);
-        for record in &self.pending {
-            bytes += size(record);
-            if count > 0
-                && (count >= self.config.batch_records_max || bytes > self.config.batch_bytes_max)
-            {
-                break;
-            }
-            count += 1;
+    fn own(&mut self, position: Position) {
+        let note = Note::parse(&position.metadata);
+        if note.epoch > (self.around.epoch)() {
+            let epoch = self.follow.map_or(0, |(epoch, _)| epoch).max(note.epoch);
+            self.follow = Some((epoch, self.clock.now() + FOLLOW));
         }
-        let batch: Vec<Fetched> = self.pending.drain(..count).collect();
-        self.positions = positions(&batch, &self.metadata());
-        batch
+        self.owned.retain(|o| o.partition != position.partition);
+        self.owned.push(Owned {
+            partition: position.partition,
+            committed: position.next_offset,
+            standing: Standing::New(note),
+        });
     }
 
-    /// Invariant (1): outputs and input offsets become visible together or not at all.
-    fn commit(&mut self, outgoing: Vec<Outgoing>) -> Result<(), ProcessorError> {
-        histogram!("weir_lane_batch_outputs").record(outgoing.len() as f64);
-        let begun = Instant::now();
-        #[cfg(feature = "broken")]
-        let outgoing =
-            crate::broken::before_commit(&mut *self.port, outgoing, &mut self.positions)?;
-        self.port.send(outgoing)?;
-        self.port.commit(std::mem::take(&mut self.positions))?;
-        histogram!("weir_lane_commit_seconds").record(begun.elapsed().as_secs_f64());
-        counter!("weir_lane_commits_total").increment(1);
-        self.committed_at = Instant::now();
-        self.backoff = BACKOFF_MIN;
-        self.pause_while_full()
+    /// Partitions leave with the next poll: until then what has been run of them may still be committed.
+    fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), ProcessorError> {
+        counter!("weir_lane_partitions_revoked_total").increment(partitions.len() as u64);
+        self.pending.forget(partitions);
+        let holds = |reach: &Reach| reach.next.iter().any(|(p, _)| partitions.contains(p));
+        if !self.out.iter().any(holds) && !holds(&self.sent) {
+            self.owned.retain(|o| !partitions.contains(&o.partition));
+            return Ok(());
+        }
+        let finished = !lost && self.take_in(FINISH)?;
+        if finished && !self.sent.is_empty() {
+            self.commit()?;
+        }
+        self.owned.retain(|o| !partitions.contains(&o.partition));
+        if finished {
+            return Ok(());
+        }
+        // Whoever owns the partitions runs it again.
+        Err(LogError::Moved {
+            group: GROUP_PROCESSORS.into(),
+        }
+        .into())
+    }
+
+    /// Waits until everything that is out has been sent; whether it was in time.
+    fn take_in(&mut self, wait: Duration) -> Result<bool, ProcessorError> {
+        let until = self.clock.now() + wait;
+        while !self.out.is_empty() {
+            let left = until.saturating_duration_since(self.clock.now());
+            match self.work.ready(left) {
+                Some(became) => self.send(became?)?,
+                None if self.clock.now() >= until => return Ok(false),
+                None => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Commits what can be within a bound; the rest is dropped and run again by whoever comes next.
+    pub fn finish(mut self) -> Result<(), ProcessorError> {
+        let finished = self.take_in(FINISH).and_then(|_| {
+            if self.sent.is_empty() {
+                Ok(())
+            } else {
+                self.commit()
+            }
+        });
+        self.release();
+        match finished {
+            Err(ProcessorError::Log(e)) if e.disposition() != Disposition::Invalid => {
+                tracing::warn!(
+                    "lane {} could not commit what it had at its end, whoever comes next runs it again: {e}",
+                    self.slot
+                );
+                // What was sent must not stay open: it would hide what comes after it.
+                if let Err(e) = self.port.abort() {
+                    tracing::debug!("aborting at the end: {e}");
+                }
+                Ok(())
+            }
+            finished => finished,
+        }
     }
 
     /// The error rule: abort and rewind, open anew, or stop.
-    fn recover(&mut self, mut trouble: ProcessorError) -> Result<(), ProcessorError> {
+    pub fn recover(&mut self, mut trouble: ProcessorError) -> Result<(), ProcessorError> {
         loop {
             let disposition = match &trouble {
                 ProcessorError::Log(e) => e.disposition(),
@@ -275,41 +530,67 @@ impl Lane {
                 }
                 Disposition::Fenced => {
                     tracing::warn!("lane {} starts over: {trouble}", self.slot);
-                    self.assigned.clear();
-                    self.log
+                    self.owned.clear();
+                    self.around
+                        .log
                         .lane(join(&self.config), &self.slot)
                         .map(|port| self.port = port)
+                        .map_err(ProcessorError::from)
                 }
             };
-            std::thread::sleep(self.backoff);
+            self.watch.closed();
+            self.clock.sleep(self.backoff);
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
             match again {
                 Ok(()) => return Ok(()),
-                Err(_) if self.stop.load(Ordering::Acquire) => return Ok(()),
-                Err(e) => trouble = e.into(),
+                Err(_) if self.stopped() => return Ok(()),
+                Err(e) => trouble = e,
             }
         }
     }
 
     /// Aborts, and reads on from the group's committed offsets.
-    fn rewind(&mut self) -> Result<(), LogError> {
-        self.assigned = self
-            .port
-            .abort()?
-            .into_iter()
-            .map(|a| a.partition)
-            .collect();
-        self.port.resume(&self.assigned)
+    fn rewind(&mut self) -> Result<(), ProcessorError> {
+        let assigned = self.port.abort()?;
+        let before = std::mem::take(&mut self.owned);
+        let all: Vec<Partition> = assigned.iter().map(|a| a.partition.clone()).collect();
+        let mut unstarted = Vec::new();
+        for Assigned {
+            partition,
+            committed,
+        } in assigned
+        {
+            let Some(position) = committed else {
+                unstarted.push(partition);
+                continue;
+            };
+            let known = before.iter().find(|o| o.partition == partition);
+            self.own(position);
+            // What this owner knows counts, not what it noted.
+            if let (Some(known), Some(owned)) = (known, self.owned.last_mut()) {
+                owned.standing = known.standing;
+            }
+        }
+        self.start(unstarted)?;
+        Ok(self.port.resume(&all)?)
     }
 
-    /// A lane that lost its footing keeps nothing: not the batch that runs, not what it had fetched.
+    /// A lane that lost its footing keeps nothing: not what runs, not what it had fetched.
     fn drop_everything(&mut self) {
-        while self.workers.busy() {
-            drop(self.workers.wait(REVOKE));
-        }
+        self.work.forget();
+        self.out.clear();
         self.pending.clear();
-        self.positions.clear();
+        self.sent = Reach::default();
         self.paused = false;
+        self.release();
+        #[cfg(feature = "broken")]
+        self.broken.drop_everything();
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -317,8 +598,8 @@ fn join(config: &ProcessorConfig) -> Join {
     Join {
         group: GROUP_PROCESSORS.into(),
         topics: vec![TRIGGERS.into(), HOPS.into()],
-        records_max: config.batch_records_max,
-        bytes_max: config.batch_bytes_max,
+        records_max: 4 * CHUNK_RECORDS,
+        bytes_max: PENDING_BYTES.min(config.batch_bytes_max),
     }
 }
 
@@ -333,29 +614,4 @@ fn cause(trouble: &ProcessorError) -> &'static str {
         ProcessorError::Busy { .. } => "busy",
         _ => "other",
     }
-}
-
-fn size(record: &Fetched) -> usize {
-    record.record.key.as_ref().map_or(0, Bytes::len)
-        + record.record.value.as_ref().map_or(0, Bytes::len)
-}
-
-/// The next offset of each partition in the batch.
-fn positions(batch: &[Fetched], metadata: &str) -> Vec<Position> {
-    let mut positions: Vec<Position> = Vec::new();
-    for record in batch {
-        let next_offset = record.offset + 1;
-        match positions
-            .iter_mut()
-            .find(|p| p.partition == record.partition)
-        {
-            Some(position) => position.next_offset = next_offset,
-            None => positions.push(Position {
-                partition: record.partition.clone(),
-                next_offset,
-                metadata: metadata.to_owned(),
-            }),
-        }
-    }
-    positions
 }

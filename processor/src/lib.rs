@@ -7,20 +7,27 @@
 mod backoff;
 #[cfg(feature = "broken")]
 mod broken;
+mod clock;
 mod config;
 mod definitions;
 mod error;
 mod execute;
 mod follow;
+pub mod isolation;
 mod lane;
+mod pending;
 mod processor;
 pub mod run;
 mod started;
 pub mod wasm;
+mod watch;
 mod workers;
 
+pub use clock::{Clock, SystemClock};
 pub use config::ProcessorConfig;
 pub use definitions::{Definitions, Loaded};
 pub use error::ProcessorError;
 pub use follow::follow;
+pub use lane::{Lane, Surroundings};
 pub use processor::Processor;
+pub use workers::Work;

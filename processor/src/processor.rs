@@ -1,66 +1,104 @@
-//! The processor role: its lanes and the follower of `weir.graphs`, each on a thread of its own.
+//! The processor role: its lanes, what watches them, and the follower of `weir.graphs`, each on a thread of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use topics::Log;
 
 use crate::ProcessorConfig;
+use crate::clock::SystemClock;
 use crate::definitions::Definitions;
 use crate::error::ProcessorError;
 use crate::follow::follow;
-use crate::lane::Lane;
+use crate::lane::{Lane, Surroundings};
+use crate::watch::Watch;
+use crate::workers::Workers;
+
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Running lanes. Dropping it stops them without waiting; `stop` waits.
 pub struct Processor {
     stop: Arc<AtomicBool>,
     lanes: Vec<JoinHandle<Result<(), ProcessorError>>>,
-    follower: Option<JoinHandle<()>>,
+    watches: Vec<Arc<Watch>>,
+    others: Vec<JoinHandle<()>>,
 }
 
 impl Processor {
-    /// Starts the lanes. The topics must exist. `now_ms`: milliseconds since 1970 UTC, for the timestamps of what is written.
+    /// Starts the lanes. The topics must exist. Returns once every lane has its producer; they join their group by
+    /// themselves, see [`Self::joined`].
     pub fn start(
         log: Arc<dyn Log>,
         definitions: Arc<Definitions>,
         config: &ProcessorConfig,
-        now_ms: fn() -> i64,
     ) -> Result<Self, ProcessorError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let follower = {
-            let (log, definitions, stop) = (log.clone(), definitions.clone(), stop.clone());
-            std::thread::Builder::new()
-                .name("graphs-follower".into())
-                .spawn(move || follow(&*log, &|change| definitions.follow(change), &stop))
-                .map_err(ProcessorError::Thread)?
-        };
         let mut processor = Self {
             stop: stop.clone(),
             lanes: Vec::new(),
-            follower: Some(follower),
+            watches: Vec::new(),
+            others: Vec::new(),
         };
-        for number in 0..config.lanes.max(1) {
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let builder = std::thread::Builder::new().name(name.into());
+            builder.spawn(run).map_err(ProcessorError::Thread)
+        };
+        let following = (log.clone(), definitions.clone(), stop.clone());
+        let follower = spawn(
+            "graphs-follower",
+            Box::new(move || {
+                let (log, definitions, stop) = following;
+                follow(&*log, &|change| definitions.follow(change), &stop);
+            }),
+        )?;
+        processor.others.push(follower);
+        let followed = definitions.clone();
+        let around = Surroundings {
+            log,
+            epoch: Arc::new(move || followed.epoch()),
+            alone: Arc::new(AtomicBool::new(false)),
+            stop: stop.clone(),
+        };
+        for (number, slot) in config.slots().into_iter().enumerate() {
+            let work = Workers::start(number, &definitions, config)?;
             let lane = Lane::open(
-                number,
-                log.clone(),
-                definitions.clone(),
+                &slot,
+                around.clone(),
                 config.clone(),
-                stop.clone(),
-                now_ms,
+                Box::new(work),
+                Box::new(SystemClock),
             )?;
+            processor.watches.push(lane.watch());
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{number}"))
                 .spawn(move || lane.run())
                 .map_err(ProcessorError::Thread)?;
             processor.lanes.push(thread);
         }
+        let watches = processor.watches.clone();
+        let watcher = spawn(
+            "lanes-watch",
+            Box::new(move || {
+                while !stop.load(Ordering::Acquire) {
+                    watches.iter().for_each(|watch| watch.look());
+                    std::thread::park_timeout(LOOK);
+                }
+            }),
+        )?;
+        processor.others.push(watcher);
         Ok(processor)
     }
 
     /// Whether every lane is still running; a lane ends by itself only for a reason that needs somebody to look.
     pub fn healthy(&self) -> bool {
         self.lanes.iter().all(|lane| !lane.is_finished())
+    }
+
+    /// Whether every lane has heard from its group.
+    pub fn joined(&self) -> bool {
+        self.watches.iter().all(|watch| watch.joined())
     }
 
     /// Finishes what runs, commits it, and gives the first error that ended a lane.
@@ -73,10 +111,11 @@ impl Processor {
                 .unwrap_or(Err(ProcessorError::Worker { lane: number }));
             outcome = outcome.and(ended);
         }
-        if let Some(follower) = self.follower.take()
-            && follower.join().is_err()
-        {
-            tracing::error!("the follower of the graphs panicked");
+        for other in self.others.drain(..) {
+            other.thread().unpark();
+            if other.join().is_err() {
+                tracing::error!("a thread beside the lanes panicked");
+            }
         }
         outcome
     }

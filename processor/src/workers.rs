@@ -1,12 +1,13 @@
 //! The threads of a lane that run steps. Records of one key go to the same thread, so they run in order; the answers
-//! come back by their place in the batch, so what a partition becomes stays in its order too.
+//! come back by their place in the chunk, so what a partition becomes stays in its order too.
 
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use topics::{Fetched, Outgoing};
 
 use crate::ProcessorConfig;
@@ -14,25 +15,59 @@ use crate::definitions::Definitions;
 use crate::error::ProcessorError;
 use crate::execute::Executor;
 
-/// Places in the batch and their records.
+/// What runs a lane's records. Chunks are run in the order in which they come, and become ready in it.
+pub trait Work: Send {
+    /// Whether another chunk may be handed out.
+    fn room(&self) -> bool;
+    /// Hands a chunk out. `condemned`: its records are not run but become dead letters. `now_ms`: the timestamp of what they become.
+    fn run(
+        &mut self,
+        chunk: Vec<Fetched>,
+        condemned: bool,
+        now_ms: i64,
+    ) -> Result<(), ProcessorError>;
+    /// Waits for the oldest chunk that is out. `None`: not ready yet. Otherwise everything it became, in its order, or
+    /// our trouble.
+    fn ready(&mut self, wait: Duration) -> Option<Result<Vec<Outgoing>, ProcessorError>>;
+    /// Everything that is out is given up: it will not become ready any more.
+    fn forget(&mut self);
+}
+
+/// Chunks that are out at most: one runs, the next one waits for it.
+const OUT_MAX: usize = 3;
+
+/// Places in the chunk and their records.
 type Share = Vec<(usize, Fetched)>;
-type Answer = Result<Vec<(usize, Vec<Outgoing>)>, ProcessorError>;
 
 struct Job {
+    chunk: u64,
     share: Share,
+    condemned: bool,
     now_ms: i64,
 }
 
-/// The worker threads of one lane, and the batch that they run at the moment.
+struct Answer {
+    chunk: u64,
+    became: Result<Vec<(usize, Vec<Outgoing>)>, ProcessorError>,
+}
+
+/// A chunk that is out.
+struct Out {
+    chunk: u64,
+    /// Shares that have not come back.
+    shares: usize,
+    became: Vec<(usize, Vec<Outgoing>)>,
+    failed: Option<ProcessorError>,
+}
+
+/// The worker threads of one lane, and the chunks that they run at the moment.
 pub(crate) struct Workers {
     lane: usize,
     jobs: Vec<Sender<Job>>,
     answers: Receiver<Answer>,
     threads: Vec<JoinHandle<()>>,
-    /// Shares of the running batch that are still out.
-    out: usize,
-    gathered: Vec<(usize, Vec<Outgoing>)>,
-    failed: Option<ProcessorError>,
+    out: VecDeque<Out>,
+    next: u64,
 }
 
 impl Workers {
@@ -42,11 +77,11 @@ impl Workers {
         config: &ProcessorConfig,
     ) -> Result<Self, ProcessorError> {
         let count = config.workers.max(1);
-        let (answer, answers) = bounded(count);
+        // Bounded by OUT_MAX and what was forgotten.
+        let (answer, answers) = unbounded();
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
         for worker in 0..count {
-            // One share at a time: a batch is cut only when the last one has been gathered.
-            let (job, shares) = bounded::<Job>(1);
+            let (job, shares) = bounded::<Job>(OUT_MAX);
             let (answer, definitions, config) =
                 (answer.clone(), definitions.clone(), config.clone());
             let thread = std::thread::Builder::new()
@@ -61,63 +96,103 @@ impl Workers {
             jobs,
             answers,
             threads,
-            out: 0,
-            gathered: Vec::new(),
-            failed: None,
+            out: VecDeque::new(),
+            next: 0,
         })
     }
+}
 
-    pub(crate) fn busy(&self) -> bool {
-        self.out > 0
+impl Work for Workers {
+    fn room(&self) -> bool {
+        // A forgotten chunk may still fill a worker's queue.
+        self.out.len() < OUT_MAX && self.jobs.iter().all(|job| !job.is_full())
     }
 
-    /// Hands a batch out; none may be running.
-    pub(crate) fn run(&mut self, batch: Vec<Fetched>, now_ms: i64) -> Result<(), ProcessorError> {
-        assert!(self.out == 0, "a lane runs one batch at a time");
+    fn run(
+        &mut self,
+        chunk: Vec<Fetched>,
+        condemned: bool,
+        now_ms: i64,
+    ) -> Result<(), ProcessorError> {
         let mut shares: Vec<Share> = (0..self.jobs.len()).map(|_| Vec::new()).collect();
-        for (place, record) in batch.into_iter().enumerate() {
+        for (place, record) in chunk.into_iter().enumerate() {
             shares[worker_of(&record, self.jobs.len())].push((place, record));
         }
+        let chunk = self.next;
+        self.next += 1;
+        let mut out = Out {
+            chunk,
+            shares: 0,
+            became: Vec::new(),
+            failed: None,
+        };
         for (job, share) in self.jobs.iter().zip(shares) {
             if !share.is_empty() {
-                job.send(Job { share, now_ms })
+                let share = Job {
+                    chunk,
+                    share,
+                    condemned,
+                    now_ms,
+                };
+                job.send(share)
                     .map_err(|_| ProcessorError::Worker { lane: self.lane })?;
-                self.out += 1;
+                out.shares += 1;
             }
         }
+        self.out.push_back(out);
         Ok(())
     }
 
-    /// Waits for the batch. `None`: not ready yet. Otherwise everything it became, in the batch's order, or our trouble.
-    pub(crate) fn wait(&mut self, wait: Duration) -> Option<Result<Vec<Outgoing>, ProcessorError>> {
-        while self.out > 0 {
-            match self.answers.recv_timeout(wait) {
+    fn ready(&mut self, wait: Duration) -> Option<Result<Vec<Outgoing>, ProcessorError>> {
+        while self.out.front()?.shares > 0 {
+            let Answer { chunk, became } = match self.answers.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.out = 0;
                     return Some(Err(ProcessorError::Worker { lane: self.lane }));
                 }
-                Ok(Ok(outgoing)) => self.gathered.extend(outgoing),
-                Ok(Err(trouble)) => self.failed = Some(trouble),
+                Ok(answer) => answer,
+            };
+            // What was forgotten is nobody's.
+            let Some(out) = self.out.iter_mut().find(|out| out.chunk == chunk) else {
+                continue;
+            };
+            out.shares -= 1;
+            match became {
+                Ok(became) if out.became.is_empty() => out.became = became,
+                Ok(became) => out.became.extend(became),
+                Err(trouble) => out.failed = Some(trouble),
             }
-            self.out -= 1;
         }
-        let mut gathered = std::mem::take(&mut self.gathered);
-        if let Some(trouble) = self.failed.take() {
+        let mut out = self.out.pop_front()?;
+        if let Some(trouble) = out.failed {
             return Some(Err(trouble));
         }
-        gathered.sort_unstable_by_key(|(place, _)| *place);
-        Some(Ok(gathered
+        if self.jobs.len() > 1 {
+            out.became.sort_unstable_by_key(|(place, _)| *place);
+        }
+        let mut all = Vec::with_capacity(out.became.len() + out.became.len() / 4);
+        out.became
             .into_iter()
-            .flat_map(|(_, outgoing)| outgoing)
-            .collect()))
+            .for_each(|(_, outgoing)| all.extend(outgoing));
+        Some(Ok(all))
+    }
+
+    fn forget(&mut self) {
+        self.out.clear();
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
         self.jobs.clear(); // the threads end when their channel closes
-        for thread in self.threads.drain(..) {
+        // A step may hold its thread for as long as its time limit; nothing of it is wanted any more.
+        let until = std::time::Instant::now() + Duration::from_secs(1);
+        while self.threads.iter().any(|thread| !thread.is_finished())
+            && std::time::Instant::now() < until
+        {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        for thread in self.threads.drain(..).filter(JoinHandle::is_finished) {
             if thread.join().is_err() {
                 tracing::error!("a worker of lane {} panicked", self.lane);
             }
@@ -126,12 +201,33 @@ impl Drop for Workers {
 }
 
 fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>) {
-    for Job { share, now_ms } in shares {
-        let answer = share
-            .into_iter()
-            .map(|(place, record)| Ok((place, executor.execute(&record, now_ms)?)))
-            .collect();
-        if answers.send(answer).is_err() {
+    for Job {
+        chunk,
+        share,
+        condemned,
+        now_ms,
+    } in shares
+    {
+        let mut became = Vec::with_capacity(share.len());
+        let mut failed = None;
+        for (place, record) in share {
+            #[cfg(feature = "broken")]
+            crate::broken::before_record(&record);
+            let outgoing = if condemned {
+                executor.condemn(&record, now_ms)
+            } else {
+                executor.execute(&record, now_ms)
+            };
+            match outgoing {
+                Ok(outgoing) => became.push((place, outgoing)),
+                Err(trouble) => {
+                    failed = Some(trouble);
+                    break;
+                }
+            }
+        }
+        let became = failed.map_or(Ok(became), Err);
+        if answers.send(Answer { chunk, became }).is_err() {
             return;
         }
     }

@@ -106,7 +106,7 @@ impl Roles {
             runtime.handle().clone(),
             &processing,
         ));
-        let processor = Processor::start(log.clone(), definitions, &processing, now_ms)?;
+        let processor = Processor::start(log.clone(), definitions, &processing)?;
         let activations = Arc::new(Activations::start(
             log.clone(),
             store.clone(),

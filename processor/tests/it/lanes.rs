@@ -80,8 +80,7 @@ impl Line {
             log: self.log.clone(),
             faults: self.faults.clone(),
         });
-        self.processor =
-            Some(Processor::start(log, Arc::new(definitions), config, || 1_000).unwrap());
+        self.processor = Some(Processor::start(log, Arc::new(definitions), config).unwrap());
     }
 
     /// Steps name guests: `uses: copy`.
