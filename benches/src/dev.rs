@@ -12,7 +12,8 @@ use crate::log::runtime;
 use crate::meter::{load, median};
 use crate::place;
 use crate::report::{Row, Target};
-use crate::weir::{SECRET, Used, Weir};
+use crate::process::Used;
+use crate::weir::{SECRET, Weir};
 
 const CONNECTIONS: usize = 64;
 const REQUESTS_MAX: u64 = 200_000;

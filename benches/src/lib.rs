@@ -6,11 +6,21 @@
 mod dev;
 mod github;
 pub mod inbox;
+pub mod kafka;
 pub mod kernel;
 pub mod log;
 mod meter;
 mod place;
+mod process;
 pub mod report;
 pub mod steps;
 pub mod suite;
 mod weir;
+
+use std::io::Write as _;
+
+/// Progress, for whoever waits.
+pub fn say(text: &str) {
+    // whoever closed stderr does not want it
+    writeln!(std::io::stderr(), "{text}").ok();
+}

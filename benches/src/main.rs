@@ -4,8 +4,9 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use benches::kafka::child;
 use benches::report::Report;
-use benches::suite;
+use benches::{say, suite};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +22,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
+    // this program is also the process that the rows on Kafka measure
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(child::ARGUMENT) {
+        child::run(&arguments.next().unwrap_or_default())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let only: Vec<String> = std::env::args()
         .skip(1)
         .flat_map(|argument| argument.split(',').map(str::to_owned).collect::<Vec<_>>())
@@ -42,9 +49,4 @@ fn run() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn say(text: &str) {
-    // whoever closed stderr does not want it
-    writeln!(std::io::stderr(), "{text}").ok();
 }

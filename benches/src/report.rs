@@ -52,6 +52,8 @@ pub struct Row {
     pub note: String,
     #[serde(skip)]
     target: Option<Target>,
+    #[serde(skip)]
+    ratio_target: Option<Target>,
 }
 
 impl Row {
@@ -64,6 +66,7 @@ impl Row {
             ratio: None,
             note: String::new(),
             target: None,
+            ratio_target: None,
         }
     }
 
@@ -86,13 +89,24 @@ impl Row {
         self
     }
 
+    /// The target is for the ratio to the peer.
+    pub fn ratio_target(mut self, target: Target) -> Self {
+        self.against.push_str("; ");
+        self.against.push_str(&target.words());
+        self.against.push_str(" ×");
+        self.ratio_target = Some(target);
+        self
+    }
+
     pub fn note(mut self, note: String) -> Self {
         self.note = note;
         self
     }
 
     fn missed(&self) -> bool {
+        let ratio = self.ratio.unwrap_or(f64::NAN);
         self.target.is_some_and(|target| !target.met(self.value))
+            || self.ratio_target.is_some_and(|target| !target.met(ratio))
     }
 }
 
@@ -153,7 +167,7 @@ impl Report {
         let mut lines =
             vec![["", "name", "value", "unit", "ratio", "against", "note"].map(str::to_owned)];
         for row in &self.rows {
-            let mark = match row.target {
+            let mark = match row.target.or(row.ratio_target) {
                 Some(_) if row.missed() => "MISS",
                 Some(_) => "ok",
                 None => "",

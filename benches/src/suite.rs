@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 
+use crate::kafka::streams;
 use crate::report::Row;
 use crate::{dev, inbox, kernel, log, steps};
 
@@ -48,6 +49,10 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: &["dev.start_ms", "dev.idle_rss_mib"],
         run: dev::idle,
+    },
+    Measurement {
+        names: streams::NAMES,
+        run: streams::run,
     },
 ];
 

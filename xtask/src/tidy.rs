@@ -37,6 +37,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
             "sink",
             "control",
             "cli",
+            "xtask",
         ],
     ),
     ("xtask", &[]),
@@ -44,7 +45,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 
 /// A word, and the only places below which Rust code may say it.
 const ONLY_IN: [(&str, &[&str]); 4] = [
-    ("rdkafka::", &["topics/src/kafka"]),
+    ("rdkafka::", &["topics/src/kafka", "benches/src/kafka"]),
     ("wasmtime::", &["processor/src/wasm", "processor/tests"]),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),

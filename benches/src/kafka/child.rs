@@ -1,0 +1,118 @@
+//! Our side in a process of its own: the processor on Kafka with a store in memory, until standard input ends.
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use processor::wasm::{Engine, EngineConfig};
+use processor::{Definitions, Processor, ProcessorConfig};
+use schemas::graph::{self, Resolve};
+use serde::{Deserialize, Serialize};
+use store::{NewVersion, Store};
+use topics::{Kafka, KafkaConfig};
+
+use super::orders::TENANT;
+
+/// What it says when it runs.
+pub(super) const READY: &str = "ready";
+/// What the bench's own program is called with to be this process; then the settings as JSON.
+pub const ARGUMENT: &str = "--processor";
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Settings {
+    pub(super) brokers: String,
+    /// The text of the graph's file; its modules lie relative to `folder`.
+    pub(super) graph: String,
+    pub(super) folder: PathBuf,
+    pub(super) lanes: usize,
+    pub(super) batch_records_max: usize,
+    pub(super) batch_bytes_max: usize,
+    pub(super) interval_ms: u64,
+}
+
+/// Runs until standard input ends.
+pub fn run(settings: &str) -> Result<()> {
+    let settings: Settings = serde_json::from_str(settings).context("settings")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let store = runtime.block_on(stored(&settings))?;
+    let config = ProcessorConfig {
+        lanes: settings.lanes,
+        batch_records_max: settings.batch_records_max,
+        batch_bytes_max: settings.batch_bytes_max,
+        commit_interval: Duration::from_millis(settings.interval_ms),
+        ..ProcessorConfig::default()
+    };
+    let engine = Engine::new(EngineConfig::default())?;
+    let definitions = Arc::new(Definitions::new(
+        store,
+        engine,
+        runtime.handle().clone(),
+        &config,
+    ));
+    let log = Arc::new(Kafka::new(KafkaConfig {
+        brokers: settings.brokers,
+        ..KafkaConfig::default()
+    })?);
+    let processor = Processor::start(log, definitions, &config, now_ms)?;
+    writeln!(std::io::stdout(), "{READY}")?;
+    // whoever started this holds the other end
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    ensure!(processor.healthy(), "a lane has stopped by itself");
+    Ok(processor.stop()?)
+}
+
+async fn stored(settings: &Settings) -> Result<Store> {
+    let store = Store::memory().await?;
+    let graph = graph::parse(&settings.graph, "graph.yaml")
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let mut digests = Vec::new();
+    for step in &graph.steps {
+        let path = settings.folder.join(&step.uses);
+        let module =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        digests.push((step.uses.clone(), store.put_module(&module).await?));
+    }
+    let resolved = graph
+        .resolve(&mut Digests(digests))
+        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let canonical = resolved.canonical()?;
+    let new = NewVersion {
+        tenant: TENANT.into(),
+        graph: graph.name.clone(),
+        version: graph::version(&canonical),
+        canonical,
+        source: settings.graph.clone(),
+        webhooks: Vec::new(),
+        at_ms: now_ms(),
+    };
+    store.apply(new).await?;
+    Ok(store)
+}
+
+struct Digests(Vec<(String, String)>);
+
+impl Resolve for Digests {
+    fn module(&mut self, uses: &str) -> Result<String, String> {
+        let found = self.0.iter().find(|(name, _)| name == uses);
+        found
+            .map(|(_, digest)| digest.clone())
+            .ok_or_else(|| "not read".to_owned())
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        Err(format!(
+            "the bench's graphs name no files, but this one names {path}"
+        ))
+    }
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}
