@@ -11,8 +11,8 @@ use crate::github::{Load, Sent, send};
 use crate::log::runtime;
 use crate::meter::{load, median};
 use crate::place;
-use crate::report::{Row, Target};
 use crate::process::Used;
+use crate::report::{Row, Target};
 use crate::weir::{SECRET, Weir};
 
 const CONNECTIONS: usize = 64;

@@ -58,7 +58,7 @@ pub fn run(settings: &str) -> Result<()> {
         brokers: settings.brokers,
         ..KafkaConfig::default()
     })?);
-    let processor = Processor::start(log, definitions, &config, now_ms)?;
+    let processor = Processor::start(log, definitions, &config)?;
     writeln!(std::io::stdout(), "{READY}")?;
     // whoever started this holds the other end
     std::io::stdin().read_to_end(&mut Vec::new())?;

@@ -144,7 +144,12 @@ pub(super) fn measure(
     let mut line = Line::new(what);
     loop {
         running.check()?;
-        let done = counter.committed()?;
+        // a group that is new to the broker has no coordinator for a moment
+        let done = match counter.committed() {
+            Ok(done) => done,
+            Err(error) if moved.elapsed() > STALLED => return Err(error),
+            Err(_) => last,
+        };
         if done > last {
             (last, moved) = (done, Instant::now());
         }

@@ -285,8 +285,8 @@ fn ours(cluster: &Cluster, side: Side, size: &Size, samples: &mut Samples) -> Re
         },
         folder,
         lanes: LANES,
-        batch_records_max: 3_000,
-        batch_bytes_max: 16 << 20,
+        batch_records_max: 10_000,
+        batch_bytes_max: 8 << 20,
         interval_ms: INTERVAL_MS,
     };
     cluster.rewind(GROUP_PROCESSORS, TRIGGERS, PARTITIONS)?;
