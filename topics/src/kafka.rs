@@ -2,6 +2,8 @@
 //!
 //! - `consumer` reads: a group member that notes rebalances and carries them out when it is polled, and a plain reader.
 //! - `transaction` is the one transactional producer of a lane or a source: begin, send, finish, abort, rebuild.
+//! - `lag` reads librdkafka's statistics; `broken` are the variants that fault tests must catch.
+//! - `rule` is the error rule of transactional calls, one table.
 //! - `lane`, `source`, `append` are the port's handles; `client` has the settings, callbacks and what errors mean.
 //!
 //! Invariants: offsets are committed only inside a transaction, with the group's metadata taken at that moment; an
@@ -9,9 +11,12 @@
 //! committed offsets say what happened; `auto.offset.reset` is `error`: nothing is ever skipped in silence.
 
 mod append;
+mod broken;
 mod client;
 mod consumer;
+mod lag;
 mod lane;
+mod rule;
 mod source;
 mod transaction;
 
@@ -87,7 +92,7 @@ impl Log for Kafka {
         let admin: AdminClient<Kept> = self
             .shared
             .settings(&[])
-            .create_with_context(Kept::default())
+            .create_with_context(Kept)
             .map_err(LogError::unavailable)?;
         let values: Vec<_> = topics.iter().map(settings_of).collect();
         let new: Vec<NewTopic<'_>> = topics

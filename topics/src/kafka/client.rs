@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,7 @@ pub(super) struct Shared {
 
 /// The callbacks of clients that have nothing to remember.
 #[derive(Default)]
-pub(super) struct Kept {
-    /// A connection broke or a request timed out since this was last looked at.
-    pub(super) disturbed: AtomicBool,
-}
+pub(super) struct Kept;
 
 impl ClientContext for Kept {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -47,7 +44,6 @@ impl ClientContext for Kept {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        self.disturbed.store(true, Ordering::Relaxed);
     }
 }
 
@@ -74,7 +70,7 @@ impl Shared {
                 ("allow.auto.create.topics", "false"),
             ],
         )
-        .create_with_context(Kept::default())
+        .create_with_context(Kept)
         .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
         Ok(Self {
             config,
@@ -99,7 +95,14 @@ impl Shared {
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
-            ("isolation.level", "read_committed"),
+            (
+                "isolation.level",
+                if super::broken::is("read-uncommitted") {
+                    "read_uncommitted"
+                } else {
+                    "read_committed"
+                },
+            ),
             ("allow.auto.create.topics", "false"),
         ]);
         for (name, value) in ours {
@@ -158,7 +161,7 @@ impl Shared {
     pub(super) fn offsets_uncommitted(&self, partition: &Partition) -> Result<(i64, i64)> {
         let asking: BaseConsumer<Kept> = self
             .settings(&[("isolation.level", "read_uncommitted")])
-            .create_with_context(Kept::default())
+            .create_with_context(Kept)
             .map_err(LogError::unavailable)?;
         watermarks(&asking, partition)
     }
@@ -234,25 +237,6 @@ fn watermarks(asking: &Asking, partition: &Partition) -> Result<(i64, i64)> {
         ) => LogError::missing_partition(partition),
         error => LogError::unavailable(error),
     })
-}
-
-/// Another producer has this one's transactional id.
-pub(super) fn is_fenced(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch | Code::FencedInstanceId
-    )
-}
-
-/// The group has moved on since this member last heard of it.
-pub(super) fn is_moved(code: Code) -> bool {
-    matches!(
-        code,
-        Code::IllegalGeneration
-            | Code::UnknownMemberId
-            | Code::RebalanceInProgress
-            | Code::StaleMemberEpoch
-    )
 }
 
 /// Waits for a future of librdkafka's admin client, which completes on a thread of its own.

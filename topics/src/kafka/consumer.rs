@@ -19,7 +19,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Shared, is_fenced, logged};
+use super::client::{Shared, logged};
+use super::lag::Lags;
+use super::rule::is_fenced;
 use crate::error::LogError;
 use crate::log::{
     Assigned, Consumer, Fetched, Join, Partition, Polled, Position, Record, Result, Topic,
@@ -48,6 +50,8 @@ struct Noting {
     notes: Mutex<VecDeque<Note>>,
     /// The consumer is being dropped: nobody polls any more, so the callback itself gives everything back.
     closing: AtomicBool,
+    /// A member's; its group.
+    lags: Mutex<(String, Lags)>,
 }
 
 impl ClientContext for Noting {
@@ -57,6 +61,11 @@ impl ClientContext for Noting {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        let (group, lags) = &mut *self.lags.lock();
+        lags.take(group, statistics);
     }
 }
 
@@ -138,9 +147,14 @@ impl Member {
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", &queued),
             ("fetch.wait.max.ms", "100"),
+            ("statistics.interval.ms", "1000"),
         ]);
+        let noting = Noting {
+            lags: Mutex::new((join.group.clone(), Lags::default())),
+            ..Noting::default()
+        };
         let consumer: BaseConsumer<Noting> = config
-            .create_with_context(Noting::default())
+            .create_with_context(noting)
             .map_err(LogError::unavailable)?;
         let topics: Vec<&str> = join.topics.iter().map(|topic| &**topic).collect();
         consumer.subscribe(&topics).map_err(LogError::unavailable)?;
@@ -249,7 +263,9 @@ impl Member {
                 .committed
                 .as_ref()
                 .map(|position| position.next_offset);
-            self.seek_to(&found.partition, next)?;
+            if !super::broken::is("no-seek-after-abort") {
+                self.seek_to(&found.partition, next)?;
+            }
         }
         Ok(assigned)
     }
@@ -398,7 +414,7 @@ impl Member {
                 self.consumer
                     .incremental_assign(&TopicPartitionList::new())
                     .map_err(LogError::unavailable)?;
-                Ok(None)
+                Ok(Some(Polled::Assigned(Vec::new())))
             }
             Note::Leaves { partitions, .. } if partitions.is_empty() => {
                 self.consumer

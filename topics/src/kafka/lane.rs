@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::consumer::ConsumerGroupMetadata;
+
 use super::client::Shared;
 use super::consumer::Member;
 use super::transaction::Transaction;
@@ -17,6 +19,8 @@ pub(super) struct KafkaLane {
     /// Before the producer: when a lane goes, its partitions are given back first.
     member: Member,
     transaction: Transaction,
+    /// Only of the broken variant that takes it once.
+    stale: Option<Arc<ConsumerGroupMetadata>>,
 }
 
 impl KafkaLane {
@@ -31,6 +35,7 @@ impl KafkaLane {
             group: join.group,
             member,
             transaction,
+            stale: None,
         })
     }
 }
@@ -55,9 +60,7 @@ impl Consumer for KafkaLane {
 
 impl Lane for KafkaLane {
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
-        records
-            .iter()
-            .try_for_each(|outgoing| self.transaction.send(outgoing))
+        self.transaction.send(records)
     }
 
     fn commit(&mut self, positions: Vec<Position>) -> Result<()> {
@@ -85,9 +88,12 @@ impl Lane for KafkaLane {
                 group: self.group.clone(),
             });
         }
-        let member = &self.member;
-        self.transaction
-            .finish(&positions, &self.group, || member.metadata())
+        if super::broken::is("stale-group-metadata") && self.stale.is_none() {
+            self.stale = self.member.metadata().map(Arc::new);
+        }
+        let (member, stale) = (&self.member, &self.stale);
+        let metadata = || stale.clone().or_else(|| member.metadata().map(Arc::new));
+        self.transaction.finish(&positions, &self.group, metadata)
     }
 
     fn abort(&mut self) -> Result<Vec<Assigned>> {

@@ -114,10 +114,9 @@ impl Source for KafkaSource {
             partition: None,
             record,
         };
-        let sent = records
-            .iter()
-            .chain([&position])
-            .try_for_each(|outgoing| self.transaction.send(outgoing));
+        let mut records = records;
+        records.push(position);
+        let sent = self.transaction.send(records);
         let committed = sent.and_then(|()| self.transaction.finish(&[], "", || None));
         let Err(error) = committed else { return Ok(()) };
         // after an uncertain commit the position must be read anew; anything else is aborted, and may be tried again

@@ -1,15 +1,17 @@
 //! A transactional producer and its open transaction, as lanes and sources use it.
 //!
-//! What an error leaves behind decides what may be done next:
+//! What an error leaves behind is `rule`'s to say:
 //! - *abortable*: nothing is committed; abort, go on with the same producer;
 //! - *broken* (fatal, or a commit whose outcome is not known): only a successor with the same transactional id settles
 //!   it; aborting instead could hit a later transaction (KAFKA-17754);
 //! - *fenced*: somebody else has the id; this owner is over.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use metrics::counter;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,29 +21,41 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Kept, MESSAGE_BYTES_MAX, Shared, is_fenced, is_moved, logged};
+use super::client::{MESSAGE_BYTES_MAX, Shared, logged};
+use super::rule::{Action, Call, REPEAT_BACKOFF, Seen, action, certain};
 use crate::error::LogError;
 use crate::log::{Outgoing, Position, Record, Result};
 
 const INIT_WAIT: Duration = Duration::from_secs(60);
-/// Retried calls of one commit end well before the transaction does.
-const FINISH_WAIT: Duration = Duration::from_secs(12);
 const STEP_WAIT: Duration = Duration::from_secs(5);
+/// The broker is still writing a transaction's markers when it has answered its commit. A next one that begins within
+/// them is refused, and librdkafka waits 20 ms before it tries again: the first records are held back for a little.
+const MARKERS: Duration = Duration::from_millis(3);
 
-/// The callbacks: the first delivery that failed, and whether the connection was disturbed.
+/// The callbacks: the first delivery that failed, and whether a connection is known to have broken. They are called when
+/// the producer is polled, never within a transactional call, and leave out what is like the last error: an extra, that
+/// nothing rests on.
 #[derive(Default)]
 struct Delivering {
-    kept: Kept,
     failed: Mutex<Option<(Code, String)>>,
+    disturbed: AtomicBool,
+    /// How many callbacks there were.
+    called: AtomicU64,
 }
 
 impl ClientContext for Delivering {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.called.fetch_add(1, Ordering::Relaxed);
+        if facility == "FAIL" || facility == "REQTMOUT" {
+            self.disturbed.store(true, Ordering::Release);
+        }
         logged(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.kept.error(error, reason);
+        self.called.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%error, reason, "librdkafka");
+        self.disturbed.store(true, Ordering::Release);
     }
 }
 
@@ -49,6 +63,7 @@ impl ProducerContext for Delivering {
     type DeliveryOpaque = ();
 
     fn delivery(&self, delivery: &DeliveryResult<'_>, (): ()) {
+        self.called.fetch_add(1, Ordering::Relaxed);
         if let Err((error, message)) = delivery {
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
             let topic = rdkafka::Message::topic(message).to_owned();
@@ -72,6 +87,11 @@ pub(super) struct Transaction {
     producer: BaseProducer<Delivering>,
     health: Health,
     open: bool,
+    /// Sent too soon after the last commit.
+    held: VecDeque<Outgoing>,
+    committed_at: Option<Instant>,
+    /// The longest transactional call since the transaction began.
+    longest: Duration,
 }
 
 impl Transaction {
@@ -84,16 +104,35 @@ impl Transaction {
             producer,
             health: Health::Good,
             open: false,
+            held: VecDeque::new(),
+            committed_at: None,
+            longest: Duration::ZERO,
         })
     }
 
-    /// Adds a record; begins if need be.
-    pub(super) fn send(&mut self, outgoing: &Outgoing) -> Result<()> {
+    /// Adds records; begins if need be.
+    pub(super) fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
         self.usable()?;
+        if !self.open && self.committed_at.is_some_and(|at| at.elapsed() < MARKERS) {
+            self.held.extend(records);
+            return Ok(());
+        }
+        self.send_held()?;
+        records.iter().try_for_each(|record| self.send_one(record))
+    }
+
+    fn send_held(&mut self) -> Result<()> {
+        while let Some(outgoing) = self.held.pop_front() {
+            self.send_one(&outgoing)?;
+        }
+        Ok(())
+    }
+
+    fn send_one(&mut self, outgoing: &Outgoing) -> Result<()> {
         let partition = self.shared.route(outgoing)?;
         self.begin()?;
         let mut record = record(outgoing, partition);
-        let deadline = Instant::now() + FINISH_WAIT;
+        let deadline = Instant::now() + self.finish_wait();
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
@@ -104,21 +143,17 @@ impl Transaction {
                     self.producer.poll(Duration::from_millis(1));
                 }
                 Err((error, _)) => {
-                    self.health = Health::Abortable;
-                    let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                    if code == Code::MessageSizeTooLarge {
-                        let bytes = outgoing
-                            .record
-                            .value
-                            .as_ref()
-                            .map_or(0, |value| value.len());
+                    if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) {
+                        self.health = Health::Abortable;
+                        let value = outgoing.record.value.as_ref();
                         return Err(LogError::TooLarge {
                             topic: outgoing.topic.to_string(),
-                            bytes,
+                            bytes: value.map_or(0, |value| value.len()),
                             bytes_max: MESSAGE_BYTES_MAX,
                         });
                     }
-                    return Err(self.failed("send", code, &error));
+                    let (_, failed) = self.failed(Call::Send, &error, false);
+                    return Err(failed);
                 }
             }
         }
@@ -129,19 +164,30 @@ impl Transaction {
         &mut self,
         positions: &[Position],
         group: &str,
-        metadata: impl Fn() -> Option<ConsumerGroupMetadata>,
+        metadata: impl Fn() -> Option<Arc<ConsumerGroupMetadata>>,
     ) -> Result<()> {
         self.usable()?;
-        if !self.open && positions.is_empty() {
+        if !self.open && self.held.is_empty() && positions.is_empty() {
             return Ok(());
         }
+        if !self.open && self.held.is_empty() {
+            // offsets alone begin with a request that is refused within the markers, and repeated only much later
+            let since = self.committed_at.map_or(MARKERS, |at| at.elapsed());
+            std::thread::sleep(MARKERS.saturating_sub(since));
+        }
         self.begin()?;
-        let deadline = Instant::now() + FINISH_WAIT;
+        self.send_held()?;
+        let deadline = Instant::now() + self.finish_wait();
         self.drain(deadline)?;
         if !positions.is_empty() {
             self.send_offsets(positions, group, metadata, deadline)?;
         }
         self.commit(deadline)
+    }
+
+    /// Retried calls of one commit end well before the transaction does.
+    fn finish_wait(&self) -> Duration {
+        self.shared.timeouts().transaction * 4 / 5
     }
 
     fn usable(&self) -> Result<()> {
@@ -156,17 +202,29 @@ impl Transaction {
 
     fn begin(&mut self) -> Result<()> {
         if !self.open {
-            self.producer
-                .context()
-                .kept
-                .disturbed
-                .store(false, Ordering::Relaxed);
-            self.producer
-                .begin_transaction()
-                .map_err(|error| self.transaction_failed("begin", &error))?;
+            // Every request of the last transaction has been answered once: what happened since concerns none.
+            self.disturbed();
+            let context = self.producer.context();
+            context.disturbed.store(false, Ordering::Release);
+            self.longest = Duration::ZERO;
+            if let Err(error) = self.producer.begin_transaction() {
+                return Err(self.failed(Call::Begin, &error, false).1);
+            }
             self.open = true;
         }
         Ok(())
+    }
+
+    /// Whether a connection broke or a request timed out since the transaction began. A poll serves one event.
+    fn disturbed(&self) -> bool {
+        let context = self.producer.context();
+        loop {
+            let called = context.called.load(Ordering::Relaxed);
+            self.producer.poll(Duration::ZERO);
+            if context.called.load(Ordering::Relaxed) == called {
+                return context.disturbed.load(Ordering::Acquire);
+            }
+        }
     }
 
     /// Waits until every record has been acknowledged, or one has failed.
@@ -183,12 +241,12 @@ impl Transaction {
                 ));
             }
         }
-        self.producer.poll(Duration::ZERO);
+        self.disturbed();
         let failed = self.producer.context().failed.lock().take();
         let Some((code, topic)) = failed else {
             return Ok(());
         };
-        self.health = Health::Abortable;
+        let (_, failed) = self.failed(Call::Deliver, &KafkaError::MessageProduction(code), false);
         Err(match code {
             Code::MessageSizeTooLarge => LogError::TooLarge {
                 topic,
@@ -198,7 +256,7 @@ impl Transaction {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 LogError::missing_topic(&topic)
             }
-            code => self.failed("delivery", code, &KafkaError::MessageProduction(code)),
+            _ => failed,
         })
     }
 
@@ -206,7 +264,7 @@ impl Transaction {
         &mut self,
         positions: &[Position],
         group: &str,
-        metadata: impl Fn() -> Option<ConsumerGroupMetadata>,
+        metadata: impl Fn() -> Option<Arc<ConsumerGroupMetadata>>,
         deadline: Instant,
     ) -> Result<()> {
         let mut offsets = TopicPartitionList::with_capacity(positions.len());
@@ -220,31 +278,25 @@ impl Transaction {
                 .map_err(|e| LogError::invalid(format!("offset {}: {e}", position.next_offset)))?;
             entry.set_metadata(&position.metadata);
         }
+        let moved = || LogError::Moved {
+            group: group.to_owned(),
+        };
         loop {
+            // taken anew for each try: what was true of the group a moment ago may be no longer
             let Some(metadata) = metadata() else {
                 self.health = Health::Abortable;
-                return Err(LogError::Moved {
-                    group: group.to_owned(),
-                });
+                return Err(moved());
             };
-            match self
+            let started = Instant::now();
+            let sent = self
                 .producer
-                .send_offsets_to_transaction(&offsets, &metadata, STEP_WAIT)
-            {
-                Ok(()) => return Ok(()),
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline => {}
-                Err(error) => {
-                    let moved = error.rdkafka_error_code().is_some_and(is_moved);
-                    let failed = self.transaction_failed("offsets", &error);
-                    return Err(if moved && self.health == Health::Abortable {
-                        LogError::Moved {
-                            group: group.to_owned(),
-                        }
-                    } else {
-                        failed
-                    });
-                }
+                .send_offsets_to_transaction(&offsets, &metadata, STEP_WAIT);
+            self.longest = self.longest.max(started.elapsed());
+            let Err(error) = sent else { return Ok(()) };
+            match self.failed(Call::Offsets, &error, Instant::now() < deadline) {
+                (Action::Again, _) => {}
+                (Action::AbortMoved, _) => return Err(moved()),
+                (_, failed) => return Err(failed),
             }
         }
     }
@@ -252,62 +304,49 @@ impl Transaction {
     fn commit(&mut self, deadline: Instant) -> Result<()> {
         let started = Instant::now();
         loop {
-            match self.producer.commit_transaction(STEP_WAIT) {
-                Ok(()) => break,
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline => {}
-                Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                    let error = KafkaError::Transaction(error);
-                    return Err(self.transaction_failed("commit", &error));
+            let committed = self.producer.commit_transaction(STEP_WAIT);
+            self.longest = self.longest.max(started.elapsed());
+            let Err(error) = committed else { break };
+            match self.failed(Call::Commit, &error, Instant::now() < deadline) {
+                (Action::Again, _) => {}
+                (Action::RebuildUncertain, _) => {
+                    return Err(self.uncertain("unanswered", &error.to_string()));
                 }
-                Err(KafkaError::Flush(code)) => {
-                    // before the commit was asked for
-                    self.health = Health::Abortable;
-                    return Err(LogError::unavailable(format!("flush: {code}")));
-                }
-                Err(error) => {
-                    let code = self.fatal_code().or_else(|| error.rdkafka_error_code());
-                    if code.is_some_and(is_fenced) {
-                        self.health = Health::Fenced;
-                        return Err(self.fenced());
-                    }
-                    self.health = Health::Broken;
-                    return Err(LogError::Uncertain {
-                        what: format!("a transaction of \"{}\" ({error})", self.id),
-                    });
-                }
+                (_, failed) => return Err(failed),
             }
         }
         self.open = false;
-        // librdkafka repeats requests by itself: a first copy may still be under way, and land in a later transaction
-        let disturbed = self
-            .producer
-            .context()
-            .kept
-            .disturbed
-            .load(Ordering::Relaxed);
-        if disturbed || started.elapsed() > self.shared.timeouts().socket / 2 {
-            self.health = Health::Broken;
-            return Err(LogError::Uncertain {
-                what: format!(
-                    "a transaction of \"{}\" (the connection was disturbed)",
-                    self.id
-                ),
-            });
+        self.committed_at = Some(Instant::now());
+        let disturbed = self.disturbed();
+        let timeouts = self.shared.timeouts();
+        if certain(self.longest, disturbed, timeouts.socket) || super::broken::is("trust-commit-ok")
+        {
+            return Ok(());
         }
-        Ok(())
+        self.health = Health::Broken;
+        Err(if disturbed {
+            self.uncertain(
+                "disturbed",
+                "a connection broke or a request timed out meanwhile",
+            )
+        } else {
+            self.uncertain("slow", "a call took long")
+        })
     }
 
     /// After an error, or to drop what was sent: brings the producer back to where a new transaction may begin.
     pub(super) fn settle(&mut self) -> Result<()> {
+        self.held.clear();
         match self.health {
             Health::Fenced => return Err(self.fenced()),
-            Health::Broken => return self.rebuild(),
+            Health::Broken if !super::broken::is("abort-after-commit-timeout") => {
+                return self.rebuild();
+            }
             Health::Good | Health::Abortable if !self.open => {
                 self.health = Health::Good;
                 return Ok(());
             }
-            Health::Good | Health::Abortable => {}
+            Health::Good | Health::Abortable | Health::Broken => {}
         }
         // an abort with records in flight waits for deliveries that nobody polls: let them arrive first
         let deadline = Instant::now() + STEP_WAIT;
@@ -317,34 +356,36 @@ impl Transaction {
             }
         }
         let aborted = loop {
-            match self.producer.abort_transaction(STEP_WAIT) {
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline => {}
-                other => break other,
+            let started = Instant::now();
+            let aborted = self.producer.abort_transaction(STEP_WAIT);
+            self.longest = self.longest.max(started.elapsed());
+            let Err(error) = aborted else { break Ok(()) };
+            match self.failed(Call::Abort, &error, Instant::now() < deadline) {
+                (Action::Again, _) => {}
+                (_, failed) => break Err(failed),
             }
         };
+        // an abort's copy that is under way would abort the next transaction
+        let disturbed = self.disturbed();
+        let sure = certain(self.longest, disturbed, self.shared.timeouts().socket);
         match aborted {
-            Ok(()) => {
-                self.producer.poll(Duration::ZERO);
+            Ok(()) if sure => {
                 self.producer.context().failed.lock().take();
                 (self.open, self.health) = (false, Health::Good);
+                self.committed_at = Some(Instant::now());
                 Ok(())
             }
-            Err(error) => {
-                self.transaction_failed("abort", &error);
-                if self.health == Health::Fenced {
-                    Err(self.fenced())
-                } else {
-                    self.rebuild()
-                }
-            }
+            Err(failed @ (LogError::Fenced { .. } | LogError::Invalid { .. })) => Err(failed),
+            Ok(()) | Err(_) => self.rebuild(),
         }
     }
 
     fn rebuild(&mut self) -> Result<()> {
         tracing::info!(id = %self.id, "a new transactional producer settles what the last one left open");
+        counter!("weir_kafka_producers_rebuilt_total").increment(1);
         self.producer = producer(&self.shared, &self.id)?;
         (self.open, self.health) = (false, Health::Good);
+        self.committed_at = None;
         Ok(())
     }
 
@@ -354,29 +395,38 @@ impl Transaction {
         }
     }
 
-    fn fatal_code(&self) -> Option<Code> {
-        self.producer.client().fatal_error().map(|(code, _)| code)
+    fn uncertain(&self, cause: &'static str, why: &str) -> LogError {
+        counter!("weir_kafka_uncertain_total", "cause" => cause).increment(1);
+        LogError::Uncertain {
+            what: format!("a transaction of \"{}\" ({why})", self.id),
+        }
     }
 
-    /// Notes what a failed transactional call leaves behind, and says it.
-    fn transaction_failed(&mut self, call: &str, error: &KafkaError) -> LogError {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        self.health = match error {
-            KafkaError::Transaction(error) if error.txn_requires_abort() => Health::Abortable,
-            _ => Health::Broken,
+    /// Looks a failed call up in the table, and notes what it leaves behind.
+    fn failed(&mut self, call: Call, error: &KafkaError, time_left: bool) -> (Action, LogError) {
+        let seen = Seen {
+            code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
+            fatal: self.producer.client().fatal_error().map(|(code, _)| code),
+            retriable: matches!(error, KafkaError::Transaction(e) if e.is_retriable()),
+            requires_abort: matches!(error, KafkaError::Transaction(e) if e.txn_requires_abort()),
+            flush: matches!(error, KafkaError::Flush(_)),
         };
-        self.failed(call, code, error)
-    }
-
-    fn failed(&mut self, call: &str, code: Code, error: &KafkaError) -> LogError {
-        if is_fenced(code) || self.fatal_code().is_some_and(is_fenced) {
-            self.health = Health::Fenced;
-            return self.fenced();
-        }
-        if self.fatal_code().is_some() {
-            self.health = Health::Broken;
-        }
-        LogError::unavailable(format!("{call} of \"{}\": {error}", self.id))
+        let action = action(call, seen, time_left);
+        let call = call.name();
+        tracing::debug!(id = %self.id, call, ?action, %error, "a transactional call failed");
+        let failed = match action {
+            Action::Again => return (action, LogError::unavailable(error)),
+            Action::Fenced => self.fenced(),
+            Action::Stop(reason) => LogError::invalid(format!("{reason} ({call}: {error})")),
+            _ => LogError::unavailable(format!("{call} of \"{}\": {error}", self.id)),
+        };
+        self.health = match action {
+            Action::Again => self.health,
+            Action::Abort | Action::AbortMoved => Health::Abortable,
+            Action::Rebuild | Action::RebuildUncertain | Action::Stop(_) => Health::Broken,
+            Action::Fenced => Health::Fenced,
+        };
+        (action, failed)
     }
 }
 
@@ -392,17 +442,32 @@ fn producer(shared: &Shared, id: &str) -> Result<BaseProducer<Delivering>> {
         ("message.max.bytes", &MESSAGE_BYTES_MAX.to_string()),
         ("queue.buffering.max.messages", "1000000"),
         ("delivery.report.only.error", "true"),
+        // the default, and needed: a request that timed out ends its connection, and a late answer with it
+        ("socket.max.fails", "1"),
+        // what makes a repeated request visible, see `rule::certain`
+        ("retry.backoff.ms", &REPEAT_BACKOFF.as_millis().to_string()),
     ]);
     let producer: BaseProducer<Delivering> = config
         .create_with_context(Delivering::default())
         .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
     let deadline = Instant::now() + INIT_WAIT;
     loop {
-        match producer.init_transactions(STEP_WAIT) {
-            Ok(()) => return Ok(producer),
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline => {}
-            Err(error) => return Err(LogError::unavailable(format!("taking \"{id}\": {error}"))),
+        let Err(error) = producer.init_transactions(STEP_WAIT) else {
+            return Ok(producer);
+        };
+        let seen = Seen {
+            code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
+            fatal: producer.client().fatal_error().map(|(code, _)| code),
+            retriable: matches!(&error, KafkaError::Transaction(e) if e.is_retriable()),
+            requires_abort: false,
+            flush: false,
+        };
+        match action(Call::Init, seen, Instant::now() < deadline) {
+            Action::Again => {}
+            Action::Stop(reason) => {
+                return Err(LogError::invalid(format!("{reason} (\"{id}\": {error})")));
+            }
+            _ => return Err(LogError::unavailable(format!("taking \"{id}\": {error}"))),
         }
     }
 }
