@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::duration;
+use crate::roles::Role;
+
 /// Runs WASM step graphs on every event, exactly once.
 #[derive(Parser, Debug)]
 #[command(name = "weir", version, propagate_version = true, max_term_width = 100)]
@@ -52,6 +55,8 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     /// Run everything in one process on this machine: API, hooks, processor and sink
     Dev(DevArgs),
+    /// Run roles on Kafka and a shared store, in as many processes as needed
+    Serve(ServeArgs),
     /// Check graph files and the modules they use, without a server
     Validate(ValidateArgs),
     /// Send graphs and their modules to the server and make them active
@@ -91,6 +96,68 @@ pub(crate) struct DevArgs {
     /// Where API and hooks listen
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     pub(crate) listen: SocketAddr,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ServeArgs {
+    /// What this process is: all, ingest, processor, sink, control; may be given several times
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',', default_value = "all", value_parser = role)]
+    pub(crate) roles: Vec<ServeRole>,
+    /// Kafka, as host:port,host:port [kafka.brokers]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) brokers: Option<String>,
+    /// Where graphs, modules and the inbox are: postgres://… or sqlite:PATH [store.url]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Where HTTP listens [listen; default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A folder for compiled modules [data; default: .weir]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Create the topics that are missing [topics.create]
+    #[arg(long)]
+    pub(crate) create_topics: bool,
+    /// How the log is written
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "WEIR_LOG_FORMAT",
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// A value of `--role`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServeRole {
+    All,
+    One(Role),
+}
+
+fn role(text: &str) -> Result<ServeRole, String> {
+    if text == "all" {
+        return Ok(ServeRole::All);
+    }
+    if let Some(role) = Role::ALL.into_iter().find(|role| role.name() == text) {
+        return Ok(ServeRole::One(role));
+    }
+    let there = Role::ALL.map(Role::name).join(", ");
+    if matches!(text, "scheduler" | "gateway") {
+        return Err(format!(
+            "the role {text} is not there yet; there are all, {there}"
+        ));
+    }
+    Err(format!("there is no such role; there are all, {there}"))
 }
 
 #[derive(Args, Debug)]
@@ -217,6 +284,8 @@ pub(crate) enum ModuleCommand {
 pub(crate) enum SchemaCommand {
     /// The graph file
     Graph,
+    /// The settings, weir.toml
+    Config,
 }
 
 #[derive(Args, Debug, Clone, Copy)]
@@ -224,27 +293,6 @@ pub(crate) struct LimitArgs {
     /// How many at most
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) limit: u32,
-}
-
-/// `500ms`, `30s`, `5m`, `1h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let wrong = || format!("\"{text}\" is no time; write it as 500ms, 30s, 5m or 1h");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let factor_ms = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(factor_ms)
-        .map(Duration::from_millis)
-        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
@@ -259,23 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-1s",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
     fn what_users_type() {
         for line in [
             "weir dev examples --data .weir --listen 127.0.0.1:0",
@@ -284,11 +315,20 @@ mod tests {
             "weir graph get orders --source",
             "weir dlq show 0-12 -o yaml",
             "weir schema graph",
+            "weir schema config",
+            "weir serve --role processor --role ingest --brokers a:1,b:2 --store sqlite:x --create-topics --log-format json",
+            "weir serve --role ingest,control",
             "weir completions bash",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
         }
         assert!(Cli::try_parse_from(["weir", "exec", "list", "--limit", "0"]).is_err());
+        let later = Cli::try_parse_from(["weir", "serve", "--role", "scheduler"]);
+        let said = later.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(
+            said.contains("the role scheduler is not there yet"),
+            "{said}"
+        );
     }
 }

@@ -4,9 +4,13 @@
 mod args;
 mod client;
 mod commands;
+mod config;
 mod dev;
 mod exit;
+mod logging;
 mod output;
+mod roles;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -16,6 +20,7 @@ use clap::Parser as _;
 pub fn main() -> ExitCode {
     let hooks = commands::Hooks {
         dev: dev::dev,
+        serve: serve::serve,
         ephemeral: dev::ephemeral,
     };
     commands::run(args::Cli::parse(), &hooks)

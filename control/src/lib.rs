@@ -20,4 +20,4 @@ mod show;
 pub use activations::{Activations, SHARD};
 pub use apply::unsupported;
 pub use history::{History, HistoryError};
-pub use router::{ControlState, Readiness, router};
+pub use router::{ControlState, Readiness, api, router};

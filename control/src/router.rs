@@ -34,10 +34,19 @@ pub struct ControlState {
     pub readiness: Vec<(&'static str, Readiness)>,
 }
 
-/// `/api/v1/{graphs,modules,executions,dead-letters}`, `/healthz`, `/readyz`.
+/// [`api`], `/healthz` and `/readyz`.
+pub fn router(state: ControlState) -> Router {
+    let open = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(state.clone());
+    api(state).merge(open)
+}
+
+/// `/api/v1/{graphs,modules,executions,dead-letters}`, behind the key.
 ///
 /// Other crates' routes can be merged with it; to put them behind the same key, see [`ControlState::guard`].
-pub fn router(state: ControlState) -> Router {
+pub fn api(state: ControlState) -> Router {
     let api = Router::new()
         .route(
             "/api/v1/graphs",
@@ -57,11 +66,7 @@ pub fn router(state: ControlState) -> Router {
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
         .with_state(state.clone());
-    let open = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(state.clone());
-    state.guard(api).merge(open)
+    state.guard(api)
 }
 
 impl ControlState {
@@ -77,29 +82,7 @@ async fn healthz() -> Json<Value> {
 
 /// 200 when every dependency can do its work, else 503; either way each of them by name.
 async fn readyz(State(state): State<ControlState>) -> Response {
-    let mut checks: Vec<(&str, Result<(), String>)> = vec![
-        (
-            "store",
-            state
-                .store
-                .changes_after(i64::MAX, 1)
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string()),
-        ),
-        (
-            "history",
-            state
-                .history
-                .check()
-                .await
-                .map_err(|error| error.to_string()),
-        ),
-    ];
-    if let Some(activations) = &state.activations {
-        checks.push(("activations", activations.check()));
-    }
-    checks.extend(state.readiness.iter().map(|(name, check)| (*name, check())));
+    let checks = state.checks().await;
     let ready = checks.iter().all(|(_, result)| result.is_ok());
     let dependencies: Map<String, Value> = checks
         .into_iter()
@@ -123,6 +106,37 @@ async fn readyz(State(state): State<ControlState>) -> Response {
         Json(json!({"ready": ready, "dependencies": dependencies})),
     )
         .into_response()
+}
+
+impl ControlState {
+    /// Whether each dependency can do its work, by name; an error is a text for an operator.
+    pub async fn checks(&self) -> Vec<(&'static str, Result<(), String>)> {
+        let state = self;
+        let mut checks: Vec<(&'static str, Result<(), String>)> = vec![
+            (
+                "store",
+                state
+                    .store
+                    .changes_after(i64::MAX, 1)
+                    .await
+                    .map(drop)
+                    .map_err(|error| error.to_string()),
+            ),
+            (
+                "history",
+                state
+                    .history
+                    .check()
+                    .await
+                    .map_err(|error| error.to_string()),
+            ),
+        ];
+        if let Some(activations) = &state.activations {
+            checks.push(("activations", activations.check()));
+        }
+        checks.extend(state.readiness.iter().map(|(name, check)| (*name, check())));
+        checks
+    }
 }
 
 /// A query string that cannot be read, in our words.

@@ -110,10 +110,10 @@ pub fn topics() -> Vec<TopicSpec> {
 }
 
 /// Typed units: `5s`, `10m`, `1h`, `7d`; `64KiB`, `1MiB`, `1GiB`.
-mod units {
+pub(crate) mod units {
     use serde::{Deserialize, Deserializer, de::Error};
 
-    pub(super) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    pub(crate) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
         let text = String::deserialize(from)?;
         scaled(
             &text,
@@ -133,7 +133,7 @@ mod units {
         })
     }
 
-    pub(super) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    pub(crate) fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
         bytes_required(from).map(Some)
     }
 

@@ -4,12 +4,14 @@
 //! - `transaction` is the one transactional producer of a lane or a source: begin, send, finish, abort, rebuild.
 //! - `lag` reads librdkafka's statistics; `broken` are the variants that fault tests must catch.
 //! - `rule` is the error rule of transactional calls, one table.
+//! - `admin` is what operators ask of a cluster.
 //! - `lane`, `source`, `append` are the port's handles; `client` has the settings, callbacks and what errors mean.
 //!
 //! Invariants: offsets are committed only inside a transaction, with the group's metadata taken at that moment; an
 //! uncertain commit is never aborted but settled by a successor with the same transactional id, and then the group's
 //! committed offsets say what happened; `auto.offset.reset` is `error`: nothing is ever skipped in silence.
 
+pub mod admin;
 mod append;
 mod broken;
 mod client;
@@ -35,13 +37,25 @@ use crate::log::{Append, Consumer, Join, Lane, Log, Partition, Result, Source};
 use client::{Kept, Shared};
 
 /// Where Kafka is, and how to talk to it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct KafkaConfig {
     /// `host:port,host:port`
     pub brokers: String,
     /// librdkafka settings for every client (security, time-outs); those that promises rest on cannot be changed.
     pub properties: Vec<(String, String)>,
     pub timeouts: Timeouts,
+}
+
+/// Without the properties' values: a password may be among them.
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let properties: Vec<&str> = self.properties.iter().map(|(name, _)| &**name).collect();
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("properties", &properties)
+            .field("timeouts", &self.timeouts)
+            .finish()
+    }
 }
 
 /// How long Kafka's clients wait before they give somebody up.

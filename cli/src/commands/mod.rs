@@ -15,8 +15,9 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command, DevArgs, Global, ModuleCommand, SchemaCommand};
+use crate::args::{Cli, Command, DevArgs, Global, ModuleCommand, SchemaCommand, ServeArgs};
 use crate::client::Client;
+use crate::config;
 use crate::exit::{self, Exit, Failure};
 use crate::output::Output;
 
@@ -24,6 +25,8 @@ use crate::output::Output;
 pub(crate) struct Hooks {
     /// `weir dev`: returns when it is told to stop.
     pub(crate) dev: fn(DevArgs, Global) -> anyhow::Result<()>,
+    /// `weir serve`: the same.
+    pub(crate) serve: fn(ServeArgs, Global) -> anyhow::Result<()>,
     /// A server in this process that lives as long as the value; for `weir run FILE`, which names the file.
     pub(crate) ephemeral: fn(&Path) -> anyhow::Result<Box<dyn Ephemeral>>,
 }
@@ -70,6 +73,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
     let global = cli.global;
     match cli.command {
         Command::Dev(args) => (hooks.dev)(args, global)?,
+        Command::Serve(args) => (hooks.serve)(args, global)?,
         Command::Validate(args) => return validate::validate(&args, output),
         Command::Apply(args) => apply::apply(&client(&global)?, &args, output)?,
         Command::Run(args) => return run::run(&args, &global, hooks.ephemeral, output),
@@ -78,6 +82,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Dlq(command) => dead_letters::dlq(&client(&global)?, command, output)?,
         Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
         Command::Schema(SchemaCommand::Graph) => output.document(&schemas::graph::json_schema())?,
+        Command::Schema(SchemaCommand::Config) => output.document(&config::json_schema())?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut script);

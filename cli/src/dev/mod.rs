@@ -2,19 +2,18 @@
 //! `weir run FILE`, which is the same in memory.
 
 mod roles;
-mod signals;
 
 use std::fs::{File, TryLockError};
-use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
 
-use crate::args::{DevArgs, Format, Global};
+use crate::args::{DevArgs, Format, Global, LogFormat};
 use crate::client::Client;
 use crate::commands::{Ephemeral, apply};
 use crate::exit::Failure;
+use crate::logging::{self, say};
 use crate::output::Output;
 use roles::{Place, Roles, RolesConfig};
 
@@ -23,15 +22,9 @@ const SEARCH_DEPTH: usize = 3;
 
 /// Runs until Ctrl-C or SIGTERM, then finishes what is under way.
 pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
-    log_to_stderr("warn,weir=info");
+    logging::start("warn", LogFormat::Text);
     let api_key = global.api_key.clone().filter(|key| !key.is_empty());
-    if !args.listen.ip().is_loopback() && api_key.is_none() {
-        return Err(Failure::usage(format!(
-            "{} can be reached from outside this machine; set WEIR_API_KEY first, or listen on 127.0.0.1",
-            args.listen
-        ))
-        .into());
-    }
+    guard(args.listen, api_key.as_deref())?;
     std::fs::create_dir_all(&args.data)
         .with_context(|| format!("cannot create the folder {}", args.data.display()))?;
     let _lock = lock(&args.data)?;
@@ -56,9 +49,19 @@ pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
     outcome.and(roles.stop())
 }
 
+/// Listening beyond this machine needs a key, until accounts exist.
+pub(crate) fn guard(listen: SocketAddr, api_key: Option<&str>) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || api_key.is_some() {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{listen} can be reached from outside this machine; set WEIR_API_KEY first, or listen on 127.0.0.1"
+    )))
+}
+
 /// A server in memory, for one command.
 pub(crate) fn ephemeral(_file: &Path) -> anyhow::Result<Box<dyn Ephemeral>> {
-    log_to_stderr("error");
+    logging::start("error", LogFormat::Text);
     let folder = tempfile::tempdir().context("cannot create a folder for temporary files")?;
     let listen = ([127, 0, 0, 1], 0).into();
     let roles = Roles::start(RolesConfig {
@@ -169,23 +172,4 @@ fn apply_all(client: &Client, graphs: &[PathBuf], format: Format) -> anyhow::Res
         ));
     }
     Ok(())
-}
-
-fn log_to_stderr(default: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
-    if started.is_err() {
-        tracing::debug!("logging was set up before");
-    }
-}
-
-/// Progress goes to stderr. Whoever closed it does not want it.
-fn say(text: &str) {
-    if writeln!(std::io::stderr(), "{text}").is_err() {
-        tracing::debug!("stderr is closed");
-    }
 }

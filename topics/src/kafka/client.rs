@@ -208,7 +208,7 @@ fn weight(record: &Record) -> usize {
         + headers
 }
 
-fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
+pub(super) fn configured(config: &KafkaConfig, ours: &[(&str, &str)]) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &config.brokers);
     settings.set(

@@ -1,0 +1,286 @@
+//! `weir.toml`: one struct per section, its defaults, and what each field means. `load` reads it; `units` are its units.
+//!
+//! Invariants: a key that is not here is an error; secrets are `Hidden` and never printed, whoever prints a config.
+
+mod hidden;
+mod load;
+mod nearest;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub(crate) use hidden::Hidden;
+pub(crate) use load::{Overrides, load};
+pub(crate) use units::{Flat, duration};
+
+/// Settings of Weir: `weir.toml`. Any of them can come from the environment as `WEIR_SECTION__KEY`, which wins over the
+/// file; a flag wins over both.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where HTTP listens. Beyond loopback only with `WEIR_API_KEY`.
+    #[schemars(with = "String")]
+    pub(crate) listen: SocketAddr,
+    /// A folder for what may be lost: compiled modules. It holds machine code: let nobody else write to it.
+    pub(crate) data: PathBuf,
+    /// How long a stop may take. What is not finished by then is dropped, and run again by whoever takes over.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) stop_timeout: Duration,
+    pub(crate) client: ClientSection,
+    pub(crate) kafka: KafkaSection,
+    pub(crate) topics: TopicsSection,
+    pub(crate) store: StoreSection,
+    pub(crate) processor: ProcessorSection,
+    pub(crate) sink: SinkSection,
+    pub(crate) control: ControlSection,
+}
+
+/// The server that commands ask.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClientSection {
+    /// Such as `http://127.0.0.1:8080`.
+    pub(crate) url: Option<String>,
+    /// The key that the server asks for.
+    pub(crate) api_key: Option<Hidden>,
+}
+
+/// The Kafka cluster.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct KafkaSection {
+    /// `host:port,host:port`
+    pub(crate) brokers: Option<String>,
+    /// A request that takes longer is given up.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) socket_timeout: Duration,
+    /// A transaction that is open longer is aborted by the broker.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) transaction_timeout: Duration,
+    /// A member that was not heard of for so long is dead.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) session_timeout: Duration,
+    /// A member that has not polled for so long has hung.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) max_poll_interval: Duration,
+    /// Settings of librdkafka for every client, such as `"security.protocol" = "SASL_SSL"`. Those that Weir's promises
+    /// rest on cannot be changed. From the environment: `WEIR_KAFKA__PROPERTIES__SECURITY_PROTOCOL`.
+    pub(crate) properties: BTreeMap<String, Hidden>,
+}
+
+/// Weir's own topics.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TopicsSection {
+    /// Create the missing ones at the start, instead of waiting for `weir topics apply`.
+    pub(crate) create: bool,
+}
+
+/// What is at rest: graphs, modules and the inbox.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StoreSection {
+    /// `postgres://user:password@host/database`, or `sqlite:PATH` for one machine.
+    pub(crate) url: Option<Hidden>,
+}
+
+/// The processor role.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ProcessorSection {
+    /// Each has one consumer, one transactional producer and one owner thread.
+    pub(crate) lanes: usize,
+    /// Threads of each lane that run steps.
+    pub(crate) workers: usize,
+    /// The goal for how long a result waits for its commit.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) commit_interval: Duration,
+    /// The largest transaction, in records taken in.
+    pub(crate) batch_records_max: usize,
+    /// The same in bytes of their keys and values, such as `8MiB`.
+    #[serde(deserialize_with = "units::bytes::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) batch_bytes_max: usize,
+}
+
+/// The sink role.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SinkSection {
+    /// The SQLite file of the history. `[control]` reads it too, so both run on one machine as yet.
+    pub(crate) path: PathBuf,
+}
+
+/// The control role. Nothing can be set yet; the section may be there.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ControlSection {}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: ([127, 0, 0, 1], 8080).into(),
+            data: PathBuf::from(".weir"),
+            stop_timeout: Duration::from_secs(20),
+            client: ClientSection::default(),
+            kafka: KafkaSection::default(),
+            topics: TopicsSection::default(),
+            store: StoreSection::default(),
+            processor: ProcessorSection::default(),
+            sink: SinkSection::default(),
+            control: ControlSection::default(),
+        }
+    }
+}
+
+impl Default for KafkaSection {
+    fn default() -> Self {
+        let timeouts = topics::Timeouts::default();
+        Self {
+            brokers: None,
+            socket_timeout: timeouts.socket,
+            transaction_timeout: timeouts.transaction,
+            session_timeout: timeouts.session,
+            max_poll_interval: timeouts.max_poll,
+            properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ProcessorSection {
+    fn default() -> Self {
+        let defaults = processor::ProcessorConfig::default();
+        Self {
+            lanes: defaults.lanes,
+            workers: defaults.workers,
+            commit_interval: COMMIT_INTERVAL,
+            batch_records_max: defaults.batch_records_max,
+            batch_bytes_max: defaults.batch_bytes_max,
+        }
+    }
+}
+
+/// On Kafka a transaction costs a few round trips whatever its size.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Default for SinkSection {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from(".weir/history.db"),
+        }
+    }
+}
+
+impl KafkaSection {
+    /// What the clients are made with; without brokers there is none.
+    pub(crate) fn clients(&self) -> Option<topics::KafkaConfig> {
+        let brokers = self.brokers.clone().filter(|brokers| !brokers.is_empty())?;
+        Some(topics::KafkaConfig {
+            brokers,
+            properties: self
+                .properties
+                .iter()
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect(),
+            timeouts: topics::Timeouts {
+                socket: self.socket_timeout,
+                transaction: self.transaction_timeout,
+                session: self.session_timeout,
+                max_poll: self.max_poll_interval,
+            },
+        })
+    }
+}
+
+impl ProcessorSection {
+    pub(crate) fn lanes(&self) -> processor::ProcessorConfig {
+        processor::ProcessorConfig {
+            lanes: self.lanes,
+            workers: self.workers,
+            commit_interval: self.commit_interval,
+            batch_records_max: self.batch_records_max,
+            batch_bytes_max: self.batch_bytes_max,
+            ..processor::ProcessorConfig::default()
+        }
+    }
+}
+
+impl Config {
+    /// The rules that go across fields, and the bounds; in words, with the key.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        let (kafka, processor) = (&self.kafka, &self.processor);
+        let within = |name: &str, value: Duration, least: Duration, most: Duration| {
+            if value < least || value > most {
+                let (value, least, most) = (Flat(value), Flat(least), Flat(most));
+                return Err(format!("{name} is {value}; set it to {least} to {most}"));
+            }
+            Ok(())
+        };
+        let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+        let quarter = Duration::from_secs(15 * 60);
+        within(
+            "kafka.socket_timeout",
+            kafka.socket_timeout,
+            second,
+            second * 300,
+        )?;
+        within(
+            "kafka.transaction_timeout",
+            kafka.transaction_timeout,
+            second,
+            quarter,
+        )?;
+        within("kafka.session_timeout", kafka.session_timeout, second, hour)?;
+        within(
+            "kafka.max_poll_interval",
+            kafka.max_poll_interval,
+            kafka.session_timeout,
+            hour * 24,
+        )?;
+        within(
+            "processor.commit_interval",
+            processor.commit_interval,
+            Duration::ZERO,
+            kafka.transaction_timeout / 2,
+        )?;
+        for (name, value, most) in [
+            ("processor.lanes", processor.lanes, 256),
+            ("processor.workers", processor.workers, 256),
+            (
+                "processor.batch_records_max",
+                processor.batch_records_max,
+                1 << 20,
+            ),
+            (
+                "processor.batch_bytes_max",
+                processor.batch_bytes_max,
+                1 << 30,
+            ),
+        ] {
+            if value == 0 || value > most {
+                return Err(format!("{name} is {value}; set it to 1 to {most}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The JSON Schema of `weir.toml`.
+pub(crate) fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+#[cfg(test)]
+mod tests;

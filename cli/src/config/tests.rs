@@ -1,0 +1,178 @@
+//! Settings from file, environment and flags.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+
+fn loaded(file: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path: PathBuf = folder.path().join("weir.toml");
+    std::fs::write(&path, file).expect("a file");
+    let overrides = Overrides {
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        flags: Vec::new(),
+    };
+    load(Some(&path), overrides).map_err(|e| {
+        e.to_string()
+            .replace(&folder.path().display().to_string(), "DIR")
+    })
+}
+
+#[test]
+fn flag_over_environment_over_file_over_default() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("weir.toml");
+    std::fs::write(
+        &path,
+        "listen = \"127.0.0.1:1\"\n[kafka]\nbrokers = \"file:1\"\nsocket_timeout = \"2s\"\n[processor]\nlanes = 3\n",
+    )
+    .expect("a file");
+    let overrides = Overrides {
+        environment: vec![
+            ("WEIR_KAFKA__BROKERS".into(), "environment:1".into()),
+            ("WEIR_PROCESSOR__WORKERS".into(), "7".into()),
+            ("WEIR_TOPICS__CREATE".into(), "true".into()),
+            ("WEIR_LISTEN".into(), "127.0.0.1:2".into()),
+            ("WEIR_API_KEY".into(), "not of the file".into()),
+            ("WEIR_SERVICE_HOST".into(), "what Kubernetes sets".into()),
+            ("PATH".into(), "/".into()),
+        ],
+        flags: vec![("kafka.brokers", "flag:1".into())],
+    };
+    let config = load(Some(&path), overrides).expect("settings");
+    assert_eq!(config.kafka.brokers.as_deref(), Some("flag:1"));
+    assert_eq!(config.kafka.socket_timeout, Duration::from_secs(2));
+    assert_eq!((config.processor.lanes, config.processor.workers), (3, 7));
+    assert!(config.topics.create);
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(
+        config.kafka.session_timeout,
+        Duration::from_secs(10),
+        "the default"
+    );
+}
+
+#[test]
+fn a_wrong_key_is_named_with_its_place() {
+    for (file, expected) in [
+        (
+            "[kafka]\nbroker = \"a:1\"\n",
+            "DIR/weir.toml:2: there is no key \"broker\"; did you mean \"brokers\"?",
+        ),
+        (
+            "\n\n[kafak]\n",
+            "DIR/weir.toml:3: there is no key \"kafak\"; did you mean \"kafka\"?",
+        ),
+        (
+            "[kafka]\n\nsocket_timeout = \"2 s\"\n",
+            "DIR/weir.toml:3: \"2 s\" is no time",
+        ),
+        (
+            "[processor]\nlanes = \"two\"\n",
+            "DIR/weir.toml:2: invalid type",
+        ),
+        ("[processor\n", "DIR/weir.toml:1: "),
+        (
+            "[processor]\nlanes = 0\n",
+            "processor.lanes is 0; set it to 1 to 256",
+        ),
+        (
+            "[kafka]\ntransaction_timeout = \"1h\"\n",
+            "kafka.transaction_timeout is 1h; set it to 1s to 15m",
+        ),
+    ] {
+        let error = loaded(file, &[]).expect_err(file);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    for (name, value, expected) in [
+        (
+            "WEIR_KAFKA__BROKER",
+            "a:1",
+            "environment variable WEIR_KAFKA__BROKER: there is no key \"broker\"; did you mean \"brokers\"?",
+        ),
+        (
+            "WEIR_PROCESSOR__LANES",
+            "two",
+            "environment variable WEIR_PROCESSOR__LANES: invalid type",
+        ),
+        (
+            "WEIR_KAFKA__SOCKET_TIMEOUT",
+            "2",
+            "environment variable WEIR_KAFKA__SOCKET_TIMEOUT: ",
+        ),
+        (
+            "WEIR_NOTHING__X",
+            "1",
+            "environment variable WEIR_NOTHING__X: there is no key \"nothing\"",
+        ),
+    ] {
+        let error = loaded("", &[(name, value)]).expect_err(name);
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn properties_and_secrets() {
+    let config = loaded(
+        "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"queue.buffering.max.ms\" = 5\n\"ssl.endpoint\" = true\n[store]\nurl = \"postgres://weir:hunter2@db/weir\"\n[client]\napi_key = \"hunter2\"\n",
+        &[("WEIR_KAFKA__PROPERTIES__SECURITY_PROTOCOL", "SASL_SSL"), ("WEIR_KAFKA__BROKERS", "a:1"), ("WEIR_KAFKA__PROPERTIES__SASL_USERNAME", "007")],
+    )
+    .expect("settings");
+    let kafka = config.kafka.clients().expect("brokers");
+    let property = |name: &str| {
+        kafka
+            .properties
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    };
+    assert_eq!(property("security.protocol"), Some("SASL_SSL"));
+    assert_eq!(property("sasl.password"), Some("hunter2"));
+    assert_eq!(
+        property("sasl.username"),
+        Some("007"),
+        "text stays as it is"
+    );
+    assert_eq!(property("queue.buffering.max.ms"), Some("5"));
+    for shown in [
+        format!("{config:?}"),
+        format!("{config:#?}"),
+        format!("{kafka:?}"),
+    ] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_secret_of_the_environment_is_not_repeated() {
+    let error =
+        loaded("", &[("WEIR_STORE__URLL", "postgres://u:hunter2@h/d")]).expect_err("refused");
+    assert!(!error.contains("hunter2"), "{error}");
+    let error = loaded("", &[("WEIR_KAFKA__SOCKET_TIMEOUT", "hunter2")]).expect_err("refused");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn the_schema_knows_every_section() {
+    let schema = json_schema();
+    for section in [
+        "client",
+        "kafka",
+        "topics",
+        "store",
+        "processor",
+        "sink",
+        "control",
+    ] {
+        assert!(schema["properties"][section].is_object(), "{section}");
+    }
+    assert_eq!(schema["additionalProperties"], false);
+}

@@ -1,0 +1,253 @@
+//! The roles of one process: what each is made of, in which order they start, and in which they stop.
+//!
+//! Started from the end of the line to its beginning, so that nothing is accepted before it can be run; stopped from the
+//! beginning to the end, so that what was accepted is run. A crash instead of a stop loses nothing either. Where the log,
+//! the store and the settings come from is the caller's: `weir dev` and `weir serve` differ in that alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use axum::Router;
+use control::{Activations, ControlState, History};
+use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
+use processor::wasm::{Engine, EngineConfig};
+use processor::{Definitions, Processor, ProcessorConfig};
+use schemas::activation::Activation;
+use sink::{Sink, SinkConfig, Sqlite};
+use store::Store;
+use tokio::runtime::Handle;
+use topics::Log;
+
+use super::front::Behind;
+use super::{Board, Role, Roles};
+
+/// What the roles are made of. The topics exist.
+pub(crate) struct Parts {
+    pub(crate) roles: Roles,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) store: Store,
+    pub(crate) processing: ProcessorConfig,
+    /// The SQLite file that the sink writes and control reads.
+    pub(crate) history: PathBuf,
+    /// Compiled modules.
+    pub(crate) modules: PathBuf,
+    pub(crate) api_key: Option<String>,
+}
+
+/// The running roles.
+pub(crate) struct Line {
+    runtime: Handle,
+    routes: Router,
+    control: Option<ControlState>,
+    inbox: Option<InboxSource>,
+    following: Option<Following>,
+    activations: Option<Arc<Activations>>,
+    processor: Option<Processor>,
+    sink: Option<Sink>,
+    store: Store,
+}
+
+impl Line {
+    /// Blocks; not to be called from a task of the runtime.
+    pub(crate) fn start(parts: Parts, runtime: &Handle) -> anyhow::Result<Self> {
+        // Some parts take the runtime from where they are started.
+        let _entered = runtime.enter();
+        let has = |role: Role| parts.roles.contains(&role);
+        let mut line = Self {
+            runtime: runtime.clone(),
+            routes: Router::new(),
+            control: None,
+            inbox: None,
+            following: None,
+            activations: None,
+            processor: None,
+            sink: None,
+            store: parts.store.clone(),
+        };
+        if has(Role::Sink) {
+            line.sink = Some(sink(&parts)?);
+        }
+        if has(Role::Processor) {
+            line.processor = Some(processor(&parts, runtime)?);
+        }
+        if has(Role::Control) {
+            let activations =
+                Activations::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
+            line.activations = Some(Arc::new(activations));
+        }
+        let state = ControlState {
+            store: parts.store.clone(),
+            history: History::open(&parts.history),
+            activations: line.activations.clone(),
+            api_key: parts.api_key.as_deref().map(Arc::from),
+            readiness: Vec::new(),
+        };
+        if has(Role::Ingest) {
+            let (ingest, inbox) = ingest(&parts, runtime)?;
+            line.inbox = Some(inbox);
+            line.following = Some(Following::start(parts.log.clone(), ingest.clone())?);
+            line.routes = line
+                .routes
+                .merge(ingest::hooks(ingest.clone()))
+                .merge(state.guard(ingest::api(ingest)));
+        }
+        if has(Role::Control) {
+            line.routes = line.routes.merge(control::api(state.clone()));
+            line.control = Some(state);
+        }
+        Ok(line)
+    }
+
+    /// What the server needs of it.
+    pub(crate) fn behind(&self) -> Behind {
+        Behind {
+            routes: self.routes.clone(),
+            store: self.store.clone(),
+            control: self.control.clone(),
+        }
+    }
+
+    /// Notes what is ready and what has ended; whether all of it is ready.
+    pub(crate) fn look(&self, board: &Board) -> bool {
+        let mut ready = true;
+        if let Some(processor) = &self.processor {
+            let joined = processor.joined();
+            ready &= joined;
+            let waiting = || "waiting for the group to give the lanes their partitions".to_owned();
+            board.note("lanes", joined.then_some(()).ok_or_else(waiting));
+            if !processor.healthy() {
+                board.ended(
+                    "lanes",
+                    "a lane of the processor has ended; the log says why",
+                );
+            }
+        }
+        if let Some(sink) = &self.sink {
+            board.note("sink", Ok(()));
+            if !sink.healthy() {
+                board.ended(
+                    "sink",
+                    "the sink of the history has ended; the log says why",
+                );
+            }
+        }
+        ready
+    }
+
+    /// Finishes what is under way. Requests no longer reach it.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        if let Some(inbox) = self.inbox {
+            self.runtime.block_on(inbox.stop());
+        }
+        if let Some(following) = self.following {
+            following.stop();
+        }
+        let processed = self.processor.map_or(Ok(()), |processor| {
+            processor
+                .stop()
+                .context("the processor did not stop cleanly")
+        });
+        drop((self.activations, self.control, self.routes));
+        let landed = self.sink.map_or(Ok(()), |sink| {
+            sink.stop().context("the sink did not stop cleanly")
+        });
+        self.runtime.block_on(self.store.close());
+        processed.and(landed)
+    }
+}
+
+fn sink(parts: &Parts) -> anyhow::Result<Sink> {
+    if let Some(folder) = parts.history.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    }
+    Ok(Sink::start(
+        parts.log.clone(),
+        Sqlite::open("history", &parts.history)?,
+        SinkConfig::new("history"),
+        Arc::new(|| {}),
+    )?)
+}
+
+fn processor(parts: &Parts, runtime: &Handle) -> anyhow::Result<Processor> {
+    let engine = Engine::new(EngineConfig {
+        cache_dir: Some(parts.modules.clone()),
+        ..EngineConfig::default()
+    })?;
+    let definitions = Arc::new(Definitions::new(
+        parts.store.clone(),
+        engine,
+        runtime.clone(),
+        &parts.processing,
+    ));
+    Ok(Processor::start(
+        parts.log.clone(),
+        definitions,
+        &parts.processing,
+    )?)
+}
+
+fn ingest(parts: &Parts, runtime: &Handle) -> anyhow::Result<(Ingest, InboxSource)> {
+    let clock = Clock::new(now_us);
+    let config = IngestConfig::default();
+    let inbox = InboxSource::start(parts.log.clone(), &parts.store, clock.clone(), &config)?;
+    // Nothing is accepted before what was accepted earlier can be emitted.
+    runtime.block_on(inbox.opened());
+    let secrets: Arc<dyn Secrets> = Arc::new(environment);
+    let components = Components {
+        log: parts.log.clone(),
+        store: parts.store.clone(),
+        secrets,
+        clock,
+    };
+    Ok((Ingest::new(config, components), inbox))
+}
+
+/// Tells ingest of every change of a graph, so that the next request sees it.
+struct Following {
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Following {
+    fn start(log: Arc<dyn Log>, ingest: Ingest) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flag = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("ingest-follower".into())
+            .spawn(move || {
+                let forget = |change: &Activation| ingest.forget(&change.tenant, &change.graph);
+                processor::follow(&*log, &forget, &flag);
+            })?;
+        Ok(Self { stop, thread })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that tells ingest of changed graphs panicked");
+        }
+    }
+}
+
+/// Secrets that graphs name come from the environment.
+fn environment(_tenant: &str, name: &str) -> Option<Secret> {
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .map(Secret::new)
+}
+
+fn now_us() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
+}
+
+/// Milliseconds since 1970 UTC.
+pub(crate) fn now_ms() -> i64 {
+    (now_us() / 1_000) as i64
+}

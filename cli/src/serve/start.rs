@@ -1,0 +1,214 @@
+//! The start: brokers, topics and the store are waited for, each said once and then now and then; then the roles begin.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use store::{Store, StoreError};
+use tokio::runtime::Handle;
+use topics::kafka::admin::Admin;
+use topics::{Disposition, Kafka, Log, LogError, catalog};
+
+use super::plan::Plan;
+use crate::exit::Failure;
+use crate::roles::{Board, Front, Line, Parts};
+
+/// How long one attempt to reach the brokers takes.
+const REACH: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_millis(500);
+/// What goes on to be wrong is said again after so long.
+const REMIND: Duration = Duration::from_secs(30);
+
+/// `Ok(None)`: told to stop before everything was there. An error is nothing that waiting helps against.
+pub(super) fn start(
+    plan: &Plan,
+    front: &Front,
+    stop: &AtomicBool,
+    runtime: &Handle,
+) -> anyhow::Result<Option<Line>> {
+    let board = &*front.board;
+    for (part, waiting) in [
+        ("kafka", format!("connecting to {}", plan.kafka.brokers)),
+        ("topics", "waiting for kafka".to_owned()),
+        ("store", format!("connecting to {}", plan.store_named())),
+        ("roles", "waiting for kafka and the store".to_owned()),
+    ] {
+        board.note(part, Err(waiting));
+    }
+    let waits = Waits { board, stop };
+    let admin = Admin::new(&plan.kafka)?;
+    let reached = waits.until("kafka", || match admin.cluster(REACH) {
+        Err(error) if error.disposition() == Disposition::Retry => Ok(Err(format!(
+            "cannot reach kafka at {}: {}",
+            plan.kafka.brokers,
+            reason(error)
+        ))),
+        reached => Ok(Ok(reached?)),
+    })?;
+    let Some(cluster) = reached else {
+        return Ok(None);
+    };
+    tracing::info!(
+        cluster = cluster.id,
+        brokers = cluster.brokers.len(),
+        "kafka is reached"
+    );
+
+    let log = Arc::new(Kafka::new(plan.kafka.clone())?);
+    let created = waits.until("topics", || {
+        let topics = catalog::topics();
+        if plan.config.topics.create {
+            return match log.create_topics(&topics) {
+                Err(error) if error.disposition() == Disposition::Retry => {
+                    Ok(Err(format!("cannot create topics: {}", reason(error))))
+                }
+                created => Ok(Ok(created?)),
+            };
+        }
+        let there = match admin.cluster(REACH) {
+            Ok(cluster) => cluster.topics,
+            Err(error) => return Ok(Err(reason(error))),
+        };
+        let missing: Vec<&str> = topics
+            .iter()
+            .map(|spec| &*spec.name)
+            .filter(|name| !there.contains(*name))
+            .collect();
+        Ok(if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!(
+                "kafka has no {}; run `weir topics apply`, or start with --create-topics (or may this client not describe them?)",
+                missing.join(", ")
+            ))
+        })
+    })?;
+    if created.is_none() {
+        return Ok(None);
+    }
+
+    let opened = waits.until("store", || {
+        match runtime.block_on(open(plan.store.expose())) {
+            Ok(store) => Ok(Ok(store)),
+            Err(Opening::Later(why)) => Ok(Err(format!("cannot open the store: {why}"))),
+            Err(Opening::Never(why)) => Err(Failure::failed(why).into()),
+        }
+    })?;
+    let Some(store) = opened else {
+        return Ok(None);
+    };
+
+    std::fs::create_dir_all(&plan.config.data)
+        .with_context(|| format!("cannot create the folder {}", plan.config.data.display()))?;
+    let started = waits.until("roles", || {
+        let parts = Parts {
+            roles: plan.roles.clone(),
+            log: log.clone(),
+            store: store.clone(),
+            processing: plan.config.processor.lanes(),
+            history: plan.config.sink.path.clone(),
+            modules: plan.config.data.join("modules"),
+            api_key: plan.api_key.clone(),
+        };
+        match Line::start(parts, runtime) {
+            Err(error) if passes(&error) => Ok(Err(format!("cannot start: {error:#}"))),
+            started => Ok(Ok(started?)),
+        }
+    })?;
+    if let Some(line) = &started {
+        line.look(board);
+        front.open(line.behind());
+        tracing::info!("the roles run");
+    }
+    Ok(started)
+}
+
+/// What the log or the store could not do just now.
+fn passes(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<LogError>()
+            .is_some_and(|e| e.disposition() == Disposition::Retry)
+            || cause
+                .downcast_ref::<StoreError>()
+                .is_some_and(|e| e.disposition() == store::Disposition::Retry)
+    })
+}
+
+/// Without our own frame around it.
+fn reason(error: LogError) -> String {
+    match error {
+        LogError::Unavailable { reason } => reason,
+        other => other.to_string(),
+    }
+}
+
+enum Opening {
+    /// Not just now.
+    Later(String),
+    Never(String),
+}
+
+async fn open(url: &str) -> Result<Store, Opening> {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        return Err(Opening::Never(
+            "the store's URL is not one of sqlite:PATH".to_owned(),
+        ));
+    };
+    let path = Path::new(path.trim_start_matches("//"));
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Opening::Never(format!(
+                "cannot create the folder {}: {e}",
+                folder.display()
+            ))
+        })?;
+    }
+    Store::open(path)
+        .await
+        .map_err(|error| match error.disposition() {
+            store::Disposition::Retry => Opening::Later(error.to_string()),
+            _ => Opening::Never(error.to_string()),
+        })
+}
+
+struct Waits<'a> {
+    board: &'a Board,
+    stop: &'a AtomicBool,
+}
+
+impl Waits<'_> {
+    /// Tries until it works: an inner error is said and tried again, an outer one ends the start.
+    fn until<T>(
+        &self,
+        part: &'static str,
+        mut attempt: impl FnMut() -> anyhow::Result<Result<T, String>>,
+    ) -> anyhow::Result<Option<T>> {
+        let mut said: Option<(String, Instant)> = None;
+        while !self.stop.load(Ordering::Acquire) {
+            match attempt()? {
+                Ok(done) => {
+                    self.board.note(part, Ok(()));
+                    return Ok(Some(done));
+                }
+                Err(reason) => {
+                    let anew = said
+                        .as_ref()
+                        .is_none_or(|(last, at)| *last != reason || at.elapsed() > REMIND);
+                    if anew {
+                        tracing::warn!("{reason}; trying again");
+                        said = Some((reason.clone(), Instant::now()));
+                    }
+                    self.board.note(part, Err(reason));
+                    std::thread::park_timeout(RETRY);
+                }
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,207 @@
+//! Topics as they are on the cluster, and what changes them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
+    OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::producer::Producer as _;
+
+use super::plan::{Change, Current};
+use super::{Admin, Heard};
+use crate::error::LogError;
+use crate::kafka::client::block_on;
+use crate::log::Result;
+
+const WAIT: Duration = Duration::from_secs(30);
+
+impl Admin {
+    /// The topics of these names that exist, as they are.
+    pub fn topics(&self, names: &[&str]) -> Result<BTreeMap<String, Current>> {
+        let metadata = self
+            .client
+            .client()
+            .fetch_metadata(None, WAIT)
+            .map_err(LogError::unavailable)?;
+        let mut found: BTreeMap<String, Current> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none() && names.contains(&topic.name()))
+            .map(|topic| {
+                let replicas = topic.partitions().iter().map(|p| p.replicas().len() as u32);
+                let current = Current {
+                    partitions: topic.partitions().len() as u32,
+                    replication: replicas.min().unwrap_or(0),
+                    settings: BTreeMap::new(),
+                };
+                (topic.name().to_owned(), current)
+            })
+            .collect();
+        let there: Vec<&str> = found.keys().map(String::as_str).collect();
+        let described = self.describe(&there)?;
+        for (name, resource) in described {
+            if let Some(current) = found.get_mut(&name) {
+                current.settings = resource
+                    .entries
+                    .into_iter()
+                    .filter_map(|entry| Some((entry.name, entry.value?)))
+                    .collect();
+            }
+        }
+        Ok(found)
+    }
+
+    /// Does it. `Change::Cannot` cannot be done, and is not asked for.
+    pub fn change(&self, topic: &str, changes: &[Change]) -> Result<()> {
+        for change in changes {
+            match change {
+                Change::Create {
+                    partitions,
+                    replication,
+                    settings,
+                } => {
+                    let replication = replication.map_or(-1, i32::from);
+                    let new = NewTopic::new(
+                        topic,
+                        partitions.cast_signed(),
+                        TopicReplication::Fixed(replication),
+                    );
+                    let new = settings
+                        .iter()
+                        .fold(new, |new, (name, value)| new.set(name, value));
+                    let done = block_on(self.admin()?.create_topics([&new], &options()));
+                    each(done.map_err(LogError::unavailable)?, "creating", topic)?;
+                }
+                Change::Partitions { to, .. } => {
+                    let more = NewPartitions::new(topic, *to as usize);
+                    let done = block_on(self.admin()?.create_partitions([&more], &options()));
+                    each(
+                        done.map_err(LogError::unavailable)?,
+                        "adding partitions to",
+                        topic,
+                    )?;
+                }
+                Change::Set { .. } | Change::Cannot { .. } => {}
+            }
+        }
+        let settings: BTreeMap<&str, &str> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Set { setting, to, .. } => Some((*setting, &**to)),
+                _ => None,
+            })
+            .collect();
+        if settings.is_empty() {
+            return Ok(());
+        }
+        self.set(topic, &settings)
+    }
+
+    /// AlterConfigs replaces all that a topic has of its own, so what others have set goes along with it. (The request
+    /// that changes single settings is not in rdkafka.)
+    fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<()> {
+        let described = self.describe(&[topic])?;
+        let resource = described
+            .get(topic)
+            .ok_or_else(|| LogError::missing_topic(topic))?;
+        let mut all: BTreeMap<&str, &str> = BTreeMap::new();
+        for entry in &resource.entries {
+            if entry.source == ConfigSource::DynamicTopic {
+                let value = entry.value.as_deref().ok_or_else(|| {
+                    LogError::invalid(format!(
+                        "topic \"{topic}\" has a setting \"{}\" whose value the brokers do not tell; setting others would lose it: use kafka-configs.sh",
+                        entry.name
+                    ))
+                })?;
+                all.insert(&entry.name, value);
+            }
+        }
+        all.extend(settings);
+        let alter = AlterConfig {
+            specifier: ResourceSpecifier::Topic(topic),
+            entries: all.into_iter().collect(),
+        };
+        let done = block_on(self.admin()?.alter_configs([&alter], &options()));
+        for answer in done.map_err(LogError::unavailable)? {
+            answer.map_err(|(_, code)| refused("setting up", topic, code))?;
+        }
+        Ok(())
+    }
+
+    /// The settings of topics.
+    fn describe(&self, names: &[&str]) -> Result<BTreeMap<String, ConfigResource>> {
+        let asked: Vec<ResourceSpecifier<'_>> = names
+            .iter()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        if asked.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let answers = block_on(self.admin()?.describe_configs(&asked, &options()));
+        let mut all = BTreeMap::new();
+        for answer in answers.map_err(LogError::unavailable)? {
+            let resource = answer.map_err(LogError::unavailable)?;
+            let OwnedResourceSpecifier::Topic(name) = &resource.specifier else {
+                continue;
+            };
+            // a refusal comes as a topic without any setting
+            if resource.entries.is_empty() {
+                return Err(LogError::invalid(format!(
+                    "the settings of topic \"{name}\" cannot be read; grant DESCRIBE_CONFIGS on it"
+                )));
+            }
+            all.insert(name.clone(), resource);
+        }
+        Ok(all)
+    }
+
+    /// The settings of a broker, by name; empty where they may not be read.
+    pub fn broker_settings(&self, id: i32) -> Result<BTreeMap<String, String>> {
+        let asked = [ResourceSpecifier::Broker(id)];
+        let answers = block_on(self.admin()?.describe_configs(&asked, &options()));
+        let mut all = BTreeMap::new();
+        for answer in answers.map_err(LogError::unavailable)? {
+            let entries = answer.map_err(LogError::unavailable)?.entries;
+            all.extend(entries.into_iter().filter_map(|e| Some((e.name, e.value?))));
+        }
+        Ok(all)
+    }
+
+    fn admin(&self) -> Result<AdminClient<Heard>> {
+        self.settings
+            .create_with_context(Heard::default())
+            .map_err(LogError::unavailable)
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .operation_timeout(Some(WAIT))
+        .request_timeout(Some(WAIT))
+}
+
+fn each(answers: Vec<Result<String, (String, Code)>>, doing: &str, topic: &str) -> Result<()> {
+    for answer in answers {
+        answer.map_err(|(_, code)| refused(doing, topic, code))?;
+    }
+    Ok(())
+}
+
+fn refused(doing: &str, topic: &str, code: Code) -> LogError {
+    let what = format!("{doing} topic \"{topic}\": {code}");
+    match code {
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
+            LogError::invalid(format!(
+                "{what}; grant CREATE, ALTER and ALTER_CONFIGS on the topics whose names begin with weir."
+            ))
+        }
+        Code::PolicyViolation
+        | Code::InvalidConfig
+        | Code::InvalidReplicationFactor
+        | Code::InvalidPartitions => LogError::invalid(what),
+        _ => LogError::unavailable(what),
+    }
+}
