@@ -1,6 +1,7 @@
 //! What a Makefile should not do: building the WASM steps that are committed, sending the example's input, starting
 //! the services that tests need. A library too, so that tests of other crates can ask for the same things.
 
+pub mod checker;
 pub mod github;
 pub mod guests;
 pub mod prove;
