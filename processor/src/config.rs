@@ -12,6 +12,10 @@ pub struct ProcessorConfig {
     /// What their transactional ids are made of, one for each lane: the same after a restart, and no two processes of a
     /// cluster with the same. Empty: `0`, `1`, … for the one process of a log.
     pub slots: Vec<String>,
+    /// Lanes beside them that read `weir.hops` alone, while `lanes` read `weir.triggers` alone; 0: every lane reads both.
+    /// Kafka's sticky assignor balances a group's partitions by their number over all topics, so that one lane may get all
+    /// of the triggers and another one all of the hops: with lanes of their own each topic is spread evenly.
+    pub hop_lanes: usize,
     /// Threads of each lane that run steps.
     pub workers: usize,
     /// The largest transaction, in records taken in and in bytes of their keys and values.
@@ -36,6 +40,7 @@ impl Default for ProcessorConfig {
         Self {
             lanes: 2,
             slots: Vec::new(),
+            hop_lanes: 0,
             workers: 1,
             batch_records_max: 10_000,
             batch_bytes_max: 8 << 20,
@@ -50,14 +55,33 @@ impl Default for ProcessorConfig {
 }
 
 impl ProcessorConfig {
-    /// One for each lane.
-    pub(crate) fn slots(&self) -> Vec<String> {
-        if self.slots.is_empty() {
+    /// Each lane's slot and what it reads.
+    pub(crate) fn lanes(&self) -> Vec<(String, Reads)> {
+        let slots: Vec<String> = if self.slots.is_empty() {
             (0..self.lanes.max(1))
                 .map(|lane| lane.to_string())
                 .collect()
         } else {
             self.slots.clone()
+        };
+        if self.hop_lanes == 0 {
+            return slots.into_iter().map(|slot| (slot, Reads::Both)).collect();
         }
+        // A process has as many hop lanes as slots at most: their ids are made of these.
+        let hops: Vec<_> = slots
+            .iter()
+            .take(self.hop_lanes)
+            .map(|slot| (format!("{slot}-hops"), Reads::Hops))
+            .collect();
+        let triggers = slots.into_iter().map(|slot| (slot, Reads::Triggers));
+        triggers.chain(hops).collect()
     }
+}
+
+/// Which of Weir's topics a lane reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    Both,
+    Triggers,
+    Hops,
 }

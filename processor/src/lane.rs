@@ -19,6 +19,7 @@ use topics::{
 
 use crate::ProcessorConfig;
 use crate::clock::Clock;
+use crate::config::Reads;
 use crate::error::ProcessorError;
 use crate::isolation::{Next, Note, Standing};
 use crate::pending::{Pending, Reach, size};
@@ -70,6 +71,7 @@ pub struct Lane {
     around: Surroundings,
     port: Box<dyn topics::Lane>,
     slot: String,
+    join: Join,
     config: ProcessorConfig,
     work: Box<dyn Work>,
     clock: Box<dyn Clock>,
@@ -97,17 +99,20 @@ pub struct Lane {
 impl Lane {
     pub fn open(
         slot: &str,
+        reads: Reads,
         around: Surroundings,
         config: ProcessorConfig,
         work: Box<dyn Work>,
         clock: Box<dyn Clock>,
     ) -> Result<Self, ProcessorError> {
-        let port = around.log.lane(join(&config), slot)?;
+        let join = join(&config, reads);
+        let port = around.log.lane(join.clone(), slot)?;
         let now = clock.now();
         Ok(Self {
             around,
             port,
             slot: slot.to_owned(),
+            join,
             config,
             work,
             clock,
@@ -533,7 +538,7 @@ impl Lane {
                     self.owned.clear();
                     self.around
                         .log
-                        .lane(join(&self.config), &self.slot)
+                        .lane(self.join.clone(), &self.slot)
                         .map(|port| self.port = port)
                         .map_err(ProcessorError::from)
                 }
@@ -594,10 +599,14 @@ impl Drop for Lane {
     }
 }
 
-fn join(config: &ProcessorConfig) -> Join {
+fn join(config: &ProcessorConfig, reads: Reads) -> Join {
     Join {
         group: GROUP_PROCESSORS.into(),
-        topics: vec![TRIGGERS.into(), HOPS.into()],
+        topics: match reads {
+            Reads::Both => vec![TRIGGERS.into(), HOPS.into()],
+            Reads::Triggers => vec![TRIGGERS.into()],
+            Reads::Hops => vec![HOPS.into()],
+        },
         records_max: 4 * CHUNK_RECORDS,
         bytes_max: PENDING_BYTES.min(config.batch_bytes_max),
     }

@@ -24,7 +24,7 @@ mod watch;
 mod workers;
 
 pub use clock::{Clock, SystemClock};
-pub use config::ProcessorConfig;
+pub use config::{ProcessorConfig, Reads};
 pub use definitions::{Definitions, Loaded};
 pub use error::ProcessorError;
 pub use follow::follow;

@@ -61,10 +61,11 @@ impl Processor {
             alone: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),
         };
-        for (number, slot) in config.slots().into_iter().enumerate() {
+        for (number, (slot, reads)) in config.lanes().into_iter().enumerate() {
             let work = Workers::start(number, &definitions, config)?;
             let lane = Lane::open(
                 &slot,
+                reads,
                 around.clone(),
                 config.clone(),
                 Box::new(work),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use parking_lot::Mutex;
+use rdkafka::bindings::{rd_kafka_flush, rd_kafka_resp_err_t as Response};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -27,6 +28,7 @@ use crate::error::LogError;
 use crate::log::{Outgoing, Position, Record, Result};
 
 const INIT_WAIT: Duration = Duration::from_secs(60);
+const FLUSH_STEP_MS: i32 = 5;
 const STEP_WAIT: Duration = Duration::from_secs(5);
 /// The broker is still writing a transaction's markers when it has answered its commit. A next one that begins within
 /// them is refused, and librdkafka waits 20 ms before it tries again: the first records are held back for a little.
@@ -227,13 +229,23 @@ impl Transaction {
         }
     }
 
+    /// Waits a little for every record to be acknowledged or to fail; whether that is so. librdkafka forgets the linger
+    /// meanwhile. The library's own `flush` and `poll` would wait out a millisecond at a time, spinning.
+    #[expect(
+        unsafe_code,
+        reason = "the library offers no flush that only waits for the count of messages"
+    )]
+    fn flushed(&self) -> bool {
+        // SAFETY: the handle is the producer's, which outlives the call; flushing may be done from any thread.
+        let left = unsafe { rd_kafka_flush(self.producer.client().native_ptr(), FLUSH_STEP_MS) };
+        // what failed counts until its report has been taken
+        self.disturbed();
+        left == Response::RD_KAFKA_RESP_ERR_NO_ERROR
+    }
+
     /// Waits until every record has been acknowledged, or one has failed.
     fn drain(&mut self, deadline: Instant) -> Result<()> {
-        while self.producer.in_flight_count() > 0 {
-            // a flush makes librdkafka forget the linger; that it is not done at once is no error
-            if self.producer.flush(Duration::ZERO).is_err() {
-                self.producer.poll(Duration::from_millis(1));
-            }
+        while !self.flushed() {
             if Instant::now() > deadline {
                 self.health = Health::Abortable;
                 return Err(LogError::unavailable(
@@ -241,7 +253,6 @@ impl Transaction {
                 ));
             }
         }
-        self.disturbed();
         let failed = self.producer.context().failed.lock().take();
         let Some((code, topic)) = failed else {
             return Ok(());
@@ -350,11 +361,7 @@ impl Transaction {
         }
         // an abort with records in flight waits for deliveries that nobody polls: let them arrive first
         let deadline = Instant::now() + STEP_WAIT;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            if self.producer.flush(Duration::ZERO).is_err() {
-                self.producer.poll(Duration::from_millis(1));
-            }
-        }
+        while !self.flushed() && Instant::now() < deadline {}
         let aborted = loop {
             let started = Instant::now();
             let aborted = self.producer.abort_transaction(STEP_WAIT);
