@@ -45,6 +45,7 @@ pub fn run(settings: &str) -> Result<()> {
         batch_records_max: settings.batch_records_max,
         batch_bytes_max: settings.batch_bytes_max,
         commit_interval: Duration::from_millis(settings.interval_ms),
+        hop_lanes: 1,
         ..ProcessorConfig::default()
     };
     let engine = Engine::new(EngineConfig::default())?;

@@ -99,8 +99,10 @@ pub(crate) struct StoreSection {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ProcessorSection {
-    /// Each has one consumer, one transactional producer and one owner thread.
+    /// Each has one consumer, one transactional producer and one owner thread, and reads `weir.triggers`.
     pub(crate) lanes: usize,
+    /// Beside them, the same that read `weir.hops`, at most as many; 0: the lanes read both.
+    pub(crate) hop_lanes: usize,
     /// Threads of each lane that run steps.
     pub(crate) workers: usize,
     /// The goal for how long a result waits for its commit.
@@ -164,6 +166,7 @@ impl Default for ProcessorSection {
         let defaults = processor::ProcessorConfig::default();
         Self {
             lanes: defaults.lanes,
+            hop_lanes: 1,
             workers: defaults.workers,
             commit_interval: COMMIT_INTERVAL,
             batch_records_max: defaults.batch_records_max,
@@ -208,6 +211,7 @@ impl ProcessorSection {
     pub(crate) fn lanes(&self) -> processor::ProcessorConfig {
         processor::ProcessorConfig {
             lanes: self.lanes,
+            hop_lanes: self.hop_lanes,
             workers: self.workers,
             commit_interval: self.commit_interval,
             batch_records_max: self.batch_records_max,
