@@ -75,6 +75,11 @@ pub(crate) enum Command {
     /// Look at modules
     #[command(subcommand)]
     Module(ModuleCommand),
+    /// Make Kafka's topics as Weir needs them
+    #[command(subcommand)]
+    Topics(TopicsCommand),
+    /// Say what is wrong with the Kafka cluster and the store, and the way out
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of a file that people write
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -281,6 +286,42 @@ pub(crate) enum ModuleCommand {
 }
 
 #[derive(Subcommand, Debug)]
+pub(crate) enum TopicsCommand {
+    /// Print what `apply` would do: + create, ~ change, ! cannot be done
+    Plan(TopicsArgs),
+    /// Do it; deletes nothing
+    Apply {
+        #[command(flatten)]
+        args: TopicsArgs,
+        /// Also add partitions, which breaks the order of keys once
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) topics: TopicsArgs,
+    /// The store, as of weir serve [store.url]
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Also make a topic for a moment, write to it in a transaction, read it back: rights to write, and the clocks
+    #[arg(long)]
+    pub(crate) write: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TopicsArgs {
+    /// Kafka, as host:port,host:port [kafka.brokers]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) brokers: Option<String>,
+    /// Other partitions, retention and replication than Weir's own
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
 pub(crate) enum SchemaCommand {
     /// The graph file
     Graph,
@@ -316,6 +357,9 @@ mod tests {
             "weir dlq show 0-12 -o yaml",
             "weir schema graph",
             "weir schema config",
+            "weir topics plan --file t.toml --brokers a:1 -o json",
+            "weir topics apply --yes",
+            "weir doctor --brokers a:1 --store sqlite:x --write -o json",
             "weir serve --role processor --role ingest --brokers a:1,b:2 --store sqlite:x --create-topics --log-format json",
             "weir serve --role ingest,control",
             "weir completions bash",

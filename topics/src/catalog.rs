@@ -35,6 +35,8 @@ pub const GROUP_PROCESSORS: &str = "weir.processors";
 pub const GROUP_TOPICS: &str = "weir.topics";
 /// The transactional id of a source's shard is this followed by the shard.
 pub const SOURCE_PREFIX: &str = "weir-source-";
+/// `weir doctor --write` makes a topic of this name and a number for a moment.
+pub const DOCTOR_PREFIX: &str = "weir.doctor.";
 
 /// What happens to old records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

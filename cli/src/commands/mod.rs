@@ -1,13 +1,15 @@
-//! The commands: one file per noun. Each asks the server over HTTP or works on local files; none of them opens a store or
-//! a log. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
+//! The commands: one file per noun. Each asks the server over HTTP or works on local files; `topics` and `doctor` ask Kafka
+//! itself. None of them runs a role. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
 
 pub(crate) mod apply;
 mod dead_letters;
+mod doctor;
 mod executions;
 mod graphs;
 mod local;
 mod run;
 mod settings;
+mod topics;
 mod validate;
 
 use std::path::Path;
@@ -81,6 +83,8 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
         Command::Dlq(command) => dead_letters::dlq(&client(&global)?, command, output)?,
         Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
+        Command::Doctor(args) => return doctor::doctor(&args, &global, output),
+        Command::Topics(command) => return topics::topics(&command, &global, output),
         Command::Schema(SchemaCommand::Graph) => output.document(&schemas::graph::json_schema())?,
         Command::Schema(SchemaCommand::Config) => output.document(&config::json_schema())?,
         Command::Completions { shell } => {

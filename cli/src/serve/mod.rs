@@ -18,6 +18,8 @@ use crate::exit::Failure;
 use crate::logging;
 use crate::roles::{Front, Line, Server, signals::Signals};
 use plan::Plan;
+pub(crate) use plan::place;
+pub(crate) use start::open;
 
 /// How often the roles are looked at.
 const LOOK: Duration = Duration::from_millis(250);

@@ -70,7 +70,7 @@ fn roles_of(asked: &[ServeRole]) -> Roles {
 }
 
 /// `postgres://user:password@host:port/database?…` → `postgres host:port/database`
-fn place(url: &str) -> String {
+pub(crate) fn place(url: &str) -> String {
     match url.split_once("://") {
         None => url.to_owned(),
         Some((scheme, rest)) => {

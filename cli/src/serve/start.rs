@@ -145,13 +145,22 @@ fn reason(error: LogError) -> String {
     }
 }
 
-enum Opening {
+/// Why the store cannot be opened.
+pub(crate) enum Opening {
     /// Not just now.
     Later(String),
     Never(String),
 }
 
-async fn open(url: &str) -> Result<Store, Opening> {
+impl std::fmt::Display for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Later(why) | Self::Never(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Opens the store at a URL.
+pub(crate) async fn open(url: &str) -> Result<Store, Opening> {
     let Some(path) = url.strip_prefix("sqlite:") else {
         return Err(Opening::Never(
             "the store's URL is not one of sqlite:PATH".to_owned(),

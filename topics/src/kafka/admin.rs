@@ -4,6 +4,7 @@
 //! wrong password. Nothing is written unless a call's name says so.
 
 pub mod plan;
+pub mod probe;
 mod topics;
 mod wanted;
 

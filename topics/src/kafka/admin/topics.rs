@@ -170,20 +170,20 @@ impl Admin {
         Ok(all)
     }
 
-    fn admin(&self) -> Result<AdminClient<Heard>> {
+    pub(super) fn admin(&self) -> Result<AdminClient<Heard>> {
         self.settings
             .create_with_context(Heard::default())
             .map_err(LogError::unavailable)
     }
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new()
         .operation_timeout(Some(WAIT))
         .request_timeout(Some(WAIT))
 }
 
-fn each(answers: Vec<Result<String, (String, Code)>>, doing: &str, topic: &str) -> Result<()> {
+pub(super) fn each(answers: Vec<Result<String, (String, Code)>>, doing: &str, topic: &str) -> Result<()> {
     for answer in answers {
         answer.map_err(|(_, code)| refused(doing, topic, code))?;
     }

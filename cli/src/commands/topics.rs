@@ -1,0 +1,231 @@
+//! `weir topics`: makes the cluster's topics as topics.toml, and a file of the operator's over it, want them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use topics::kafka::admin::plan::{Change, Wanted, plan};
+use topics::kafka::admin::{Admin, wanted};
+use topics::{Disposition, KafkaConfig, LogError};
+
+use crate::args::{Global, TopicsArgs, TopicsCommand};
+use crate::config::{self, Overrides};
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, Progress, Rows};
+
+/// How long the brokers are waited for.
+const REACH: Duration = Duration::from_secs(15);
+
+/// Exit code 0: all is, or has been made, as wanted; 1: something is left.
+pub(super) fn topics(
+    command: &TopicsCommand,
+    global: &Global,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
+    match command {
+        TopicsCommand::Plan(args) => {
+            let (_, changes) = planned(args, global)?;
+            print(output, &changes)?;
+            Ok(Exit::Ok)
+        }
+        TopicsCommand::Apply { args, yes } => {
+            let (admin, changes) = planned(args, global)?;
+            print(output, &changes)?;
+            apply(&admin, &changes, *yes, output.progress())
+        }
+    }
+}
+
+/// The clients' settings, by flag, environment and file.
+pub(super) fn kafka(brokers: Option<&String>, global: &Global) -> anyhow::Result<KafkaConfig> {
+    let flags = brokers.map(|brokers| ("kafka.brokers", brokers.clone().into()));
+    let overrides = Overrides::of_process(flags.into_iter().collect());
+    let config = config::load(global.config.as_ref(), overrides)?;
+    Ok(config.kafka.clients().ok_or_else(|| {
+        Failure::usage("where is Kafka? say --brokers HOST:PORT, WEIR_KAFKA__BROKERS, or brokers in [kafka] of weir.toml")
+    })?)
+}
+
+pub(super) fn unreachable(brokers: &str, error: LogError) -> Failure {
+    match error.disposition() {
+        Disposition::Retry => {
+            Failure::new(Exit::Unreachable, format!("kafka at {brokers}: {error}"))
+        }
+        _ => Failure::failed(error.to_string()),
+    }
+}
+
+/// The topics as they are wanted; a wrong file is the user's error.
+pub(super) fn wanted_topics(file: Option<&PathBuf>) -> anyhow::Result<Vec<Wanted>> {
+    let text = match file {
+        None => None,
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|e| Failure::usage(format!("cannot read {}: {e}", path.display())))?,
+        ),
+    };
+    let name = file
+        .map(|path| format!("{}: ", path.display()))
+        .unwrap_or_default();
+    Ok(wanted(text.as_deref()).map_err(|e| Failure::usage(format!("{name}{e}")))?)
+}
+
+type Changes = Vec<(String, Change)>;
+
+fn planned(args: &TopicsArgs, global: &Global) -> anyhow::Result<(Admin, Changes)> {
+    let all = wanted_topics(args.file.as_ref())?;
+    let kafka = kafka(args.brokers.as_ref(), global)?;
+    let failed = |error| unreachable(&kafka.brokers, error);
+    let admin = Admin::new(&kafka).map_err(failed)?;
+    admin.cluster(REACH).map_err(failed)?;
+    let names: Vec<&str> = all.iter().map(|topic| &*topic.spec.name).collect();
+    let current = admin.topics(&names).map_err(failed)?;
+    Ok((admin, plan(&all, &current)))
+}
+
+/// Does what may be done, topic by topic; the first refusal ends it.
+fn apply(admin: &Admin, changes: &Changes, yes: bool, progress: Progress) -> anyhow::Result<Exit> {
+    let mut by_topic: BTreeMap<&str, Vec<Change>> = BTreeMap::new();
+    let mut left = Vec::new();
+    for (topic, change) in changes {
+        let may = match change {
+            Change::Cannot { .. } => false,
+            Change::Partitions { .. } => yes,
+            Change::Create { .. } | Change::Set { .. } => true,
+        };
+        if may {
+            by_topic.entry(topic).or_default().push(change.clone());
+        } else {
+            left.push((topic, change));
+        }
+    }
+    for (topic, changes) in by_topic {
+        admin
+            .change(topic, &changes)
+            .map_err(|e| Failure::failed(e.to_string()))?;
+        progress.note(&format!("{topic}: done"));
+    }
+    for (topic, change) in &left {
+        let (what, instead) = match change {
+            Change::Cannot { what, instead } => (what.clone(), instead.clone()),
+            other => (said(other), "with more partitions each key's records go to another one, and their order breaks once; agree with --yes".to_owned()),
+        };
+        progress.note(&format!("{topic}: {what} was not done: {instead}"));
+    }
+    Ok(if left.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
+}
+
+fn print(output: &mut Output, changes: &Changes) -> std::io::Result<()> {
+    let value = Value::Array(
+        changes
+            .iter()
+            .map(|(topic, change)| row(topic, change))
+            .collect(),
+    );
+    output.print(&value, |value| Rows {
+        header: &["", "topic", "change", "note"],
+        rows: value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|row| {
+                ["mark", "topic", "change", "note"]
+                    .map(|column| row[column].as_str().unwrap_or_default().to_owned())
+                    .to_vec()
+            })
+            .collect(),
+    })
+}
+
+fn row(topic: &str, change: &Change) -> Value {
+    let (mark, action, note) = match change {
+        Change::Create { .. } => ("+", "create", ""),
+        Change::Set { .. } => ("~", "set", ""),
+        Change::Partitions { .. } => (
+            "~",
+            "partitions",
+            "needs --yes: the order of keys breaks once",
+        ),
+        Change::Cannot { instead, .. } => ("!", "cannot", &**instead),
+    };
+    let mut row = json!({"mark": mark, "topic": topic, "action": action, "change": said(change), "note": note});
+    match change {
+        Change::Create {
+            partitions,
+            replication,
+            settings,
+        } => {
+            row["partitions"] = json!(partitions);
+            row["replication"] = json!(replication);
+            row["settings"] = json!(settings);
+        }
+        Change::Set { setting, from, to } => {
+            row["setting"] = json!(setting);
+            row["from"] = json!(from);
+            row["to"] = json!(to);
+        }
+        Change::Partitions { from, to } => {
+            row["from"] = json!(from);
+            row["to"] = json!(to);
+        }
+        Change::Cannot { .. } => {}
+    }
+    row
+}
+
+/// A change in a line.
+fn said(change: &Change) -> String {
+    match change {
+        Change::Create {
+            partitions,
+            replication,
+            settings,
+        } => {
+            let settings: Vec<String> = settings
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            let replication = replication.map_or("the brokers'".to_owned(), |n| n.to_string());
+            format!(
+                "partitions {partitions}, replication {replication}, {}",
+                settings.join(", ")
+            )
+        }
+        Change::Set { setting, from, to } => {
+            format!("{setting} {} → {to}", from.as_deref().unwrap_or("(unset)"))
+        }
+        Change::Partitions { from, to } => format!("partitions {from} → {to}"),
+        Change::Cannot { what, .. } => what.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_in_a_line() {
+        let create = Change::Create {
+            partitions: 4,
+            replication: None,
+            settings: BTreeMap::from([("retention.ms", "5".to_owned())]),
+        };
+        assert_eq!(
+            said(&create),
+            "partitions 4, replication the brokers', retention.ms=5"
+        );
+        let set = Change::Set {
+            setting: "retention.ms",
+            from: None,
+            to: "5".to_owned(),
+        };
+        assert_eq!(said(&set), "retention.ms (unset) → 5");
+        assert_eq!(row("t", &set)["mark"], "~");
+        assert_eq!(row("t", &Change::Partitions { from: 1, to: 2 })["to"], 2);
+    }
+}
