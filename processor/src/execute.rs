@@ -335,7 +335,27 @@ impl Executor {
         let mut out =
             Vec::with_capacity(1 + done.started.len() + usize::from(result.failure.is_some()));
         for started in done.started {
-            out.push(self.hop_record(subject, loaded, started, now_ms));
+            let hop = self.hop_record(subject, loaded, started, now_ms);
+            let bytes = hop.record.key.as_ref().map_or(0, Bytes::len)
+                + hop.record.value.as_ref().map_or(0, Bytes::len);
+            if bytes > self.config.result_bytes_max {
+                let reason = format!(
+                    "a hop comes to {bytes} bytes, more than the {} that one can carry; emit less, or keep large data elsewhere and emit a reference",
+                    self.config.result_bytes_max
+                );
+                let failure = Failure {
+                    step: None,
+                    kind: FailureKind::OutputTooLarge,
+                    reason,
+                    attempt: subject.attempt,
+                };
+                let done = Finished {
+                    failure: Some(failure),
+                    ..Finished::default()
+                };
+                return self.written(from, subject, loaded, done, now_ms);
+            }
+            out.push(hop);
         }
         if let Some(failure) = &result.failure {
             out.push(self.dead_letter(from, Some(subject), loaded, failure, now_ms));

@@ -212,7 +212,9 @@ fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>
         let mut failed = None;
         for (place, record) in share {
             #[cfg(feature = "broken")]
-            crate::broken::before_record(&record);
+            if !condemned {
+                crate::broken::before_record(&record);
+            }
             let outgoing = if condemned {
                 executor.condemn(&record, now_ms)
             } else {

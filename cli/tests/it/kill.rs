@@ -271,7 +271,7 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
 }
 
 /// The binary with the deliberately broken variants compiled in, beside the true one; built here.
-fn broken_binary() -> PathBuf {
+pub(crate) fn broken_binary() -> PathBuf {
     let status = std::process::Command::new(env!("CARGO"))
         .args([
             "build",

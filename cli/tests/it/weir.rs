@@ -125,6 +125,11 @@ impl Weir {
         self.child.id()
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -165,6 +170,11 @@ impl Drop for Weir {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+        if std::thread::panicking() {
+            for line in self.said.try_iter() {
+                eprintln!("weir: {line}");
+            }
+        }
     }
 }
 

@@ -24,11 +24,16 @@ pub(super) const MESSAGE_BYTES_MAX: usize = (2 << 20) + (64 << 10);
 /// The largest key, value and headers.
 pub(super) const RECORD_BYTES_MAX: usize = 2 << 20;
 
+/// A topic may get more partitions while Weir runs: keys are spread over them from the next time on that it is asked.
+const PARTITIONS_KNOWN: Duration = Duration::from_secs(60);
+const REFRESH_WAIT: Duration = Duration::from_secs(1);
+
 /// What all clients of one cluster share.
 pub(super) struct Shared {
     config: KafkaConfig,
     asking: Asking,
-    partitions: Mutex<HashMap<String, u32>>,
+    /// How many each topic has, and when that was asked.
+    partitions: Mutex<HashMap<String, (u32, Instant)>>,
     limits: Mutex<HashMap<String, u64>>,
     keyless: AtomicU32,
 }
@@ -118,8 +123,32 @@ impl Shared {
     }
 
     pub(super) fn partitions(&self, topic: &str) -> Result<u32> {
-        if let Some(known) = self.partitions.lock().get(topic) {
-            return Ok(*known);
+        let known = self.partitions.lock().get(topic).copied();
+        if let Some((count, asked)) = known
+            && asked.elapsed() < PARTITIONS_KNOWN
+        {
+            return Ok(count);
+        }
+        if let Some((count, _)) = known {
+            // Asked again by one caller, in a moment; the others go on with what is known.
+            self.partitions
+                .lock()
+                .insert(topic.to_owned(), (count, Instant::now()));
+            return Ok(
+                match self.asking.fetch_metadata(Some(topic), REFRESH_WAIT) {
+                    Ok(metadata) => {
+                        let found = metadata.topics().iter().find(|found| found.name() == topic);
+                        let now = found.map_or(0, |found| found.partitions().len()) as u32;
+                        // one that is gone is noticed by whoever reads or writes it
+                        let count = if now == 0 { count } else { now };
+                        self.partitions
+                            .lock()
+                            .insert(topic.to_owned(), (count, Instant::now()));
+                        count
+                    }
+                    Err(_) => count,
+                },
+            );
         }
         let deadline = Instant::now() + METADATA_WAIT;
         let metadata = loop {
@@ -140,7 +169,9 @@ impl Shared {
         if count == 0 {
             return Err(LogError::missing_topic(topic));
         }
-        self.partitions.lock().insert(topic.to_owned(), count);
+        self.partitions
+            .lock()
+            .insert(topic.to_owned(), (count, Instant::now()));
         Ok(count)
     }
 

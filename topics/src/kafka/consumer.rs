@@ -5,18 +5,20 @@
 //! and whether they start; partitions that go are told as `Revoked` and given back with the next `poll`.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use metrics::counter;
 use parking_lot::Mutex;
 use rdkafka::bindings::rd_kafka_resp_err_t as Response;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Shared, logged};
@@ -147,6 +149,8 @@ impl Member {
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", &queued),
             ("fetch.wait.max.ms", "100"),
+            // how soon partitions that were added to a topic are read
+            ("topic.metadata.refresh.interval.ms", "30000"),
             ("statistics.interval.ms", "1000"),
         ]);
         let noting = Noting {
@@ -578,21 +582,10 @@ fn list<'a>(cursors: impl Iterator<Item = &'a Cursor>) -> TopicPartitionList {
 }
 
 fn fetched(partition: Partition, message: &BorrowedMessage<'_>) -> Fetched {
-    let headers = message.headers().map(|headers| {
-        headers
-            .iter()
-            .map(|header| {
-                (
-                    header.key.to_owned(),
-                    header.value.map(Bytes::copy_from_slice).unwrap_or_default(),
-                )
-            })
-            .collect()
-    });
     let record = Record {
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
-        headers: headers.unwrap_or_default(),
+        headers: message.headers().map(named).unwrap_or_default(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(-1),
     };
     Fetched {
@@ -600,6 +593,25 @@ fn fetched(partition: Partition, message: &BorrowedMessage<'_>) -> Fetched {
         offset: message.offset(),
         record,
     }
+}
+
+/// The headers whose names are UTF-8. The library gives no other access to them, and panics where one is not: such a
+/// header is left out, and said.
+fn named(headers: &BorrowedHeaders) -> Vec<(String, Bytes)> {
+    let one = |at: usize| {
+        let header = headers.get(at);
+        let value = header.value.map(Bytes::copy_from_slice).unwrap_or_default();
+        (header.key.to_owned(), value)
+    };
+    let read = |at: usize| {
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| one(at)));
+        if read.is_err() {
+            counter!("weir_kafka_headers_left_out_total").increment(1);
+            tracing::warn!("a header whose name is no UTF-8 was left out");
+        }
+        read.ok()
+    };
+    (0..headers.count()).filter_map(read).collect()
 }
 
 impl Drop for Member {
