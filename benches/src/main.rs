@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use benches::kafka::child;
+use benches::kafka::{child, raw};
 use benches::report::Report;
 use benches::{say, suite};
 
@@ -23,10 +23,11 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     // this program is also the process that the rows on Kafka measure
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next().as_deref() == Some(child::ARGUMENT) {
-        child::run(&arguments.next().unwrap_or_default())?;
-        return Ok(ExitCode::SUCCESS);
+    let (what, settings) = (std::env::args().nth(1), std::env::args().nth(2).unwrap_or_default());
+    match what.as_deref() {
+        Some(child::ARGUMENT) => return child::run(&settings).map(|()| ExitCode::SUCCESS),
+        Some(raw::ARGUMENT) => return raw::child(&settings).map(|()| ExitCode::SUCCESS),
+        _ => {}
     }
     let only: Vec<String> = std::env::args()
         .skip(1)

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::kafka::streams;
+use crate::kafka::{latency, raw, streams, surface, tax};
 use crate::report::Row;
 use crate::{dev, inbox, kernel, log, steps};
 
@@ -53,6 +53,22 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: streams::NAMES,
         run: streams::run,
+    },
+    Measurement {
+        names: raw::NAMES,
+        run: raw::measure_both,
+    },
+    Measurement {
+        names: tax::NAMES,
+        run: tax::run,
+    },
+    Measurement {
+        names: latency::NAMES,
+        run: latency::run,
+    },
+    Measurement {
+        names: surface::NAMES,
+        run: surface::run,
     },
 ];
 

@@ -11,9 +11,10 @@ use processor::{Definitions, Processor, ProcessorConfig};
 use schemas::graph::{self, Resolve};
 use serde::{Deserialize, Serialize};
 use store::{NewVersion, Store};
-use topics::{Kafka, KafkaConfig};
+use topics::{Kafka, KafkaConfig, Log};
 
 use super::orders::TENANT;
+use super::plain::Plain;
 
 /// What it says when it runs.
 pub(super) const READY: &str = "ready";
@@ -30,6 +31,8 @@ pub(super) struct Settings {
     pub(super) batch_records_max: usize,
     pub(super) batch_bytes_max: usize,
     pub(super) interval_ms: u64,
+    /// `false`: the same line without transactions, for the exactly-once tax.
+    pub(super) transactions: bool,
 }
 
 /// Runs until standard input ends.
@@ -55,10 +58,9 @@ pub fn run(settings: &str) -> Result<()> {
         runtime.handle().clone(),
         &config,
     ));
-    let log = Arc::new(Kafka::new(KafkaConfig {
-        brokers: settings.brokers,
-        ..KafkaConfig::default()
-    })?);
+    let kafka = Kafka::new(KafkaConfig { brokers: settings.brokers.clone(), ..KafkaConfig::default() })?;
+    let log: Arc<dyn Log> =
+        if settings.transactions { Arc::new(kafka) } else { Arc::new(Plain::new(kafka, settings.brokers)) };
     let processor = Processor::start(log, definitions, &config)?;
     writeln!(std::io::stdout(), "{READY}")?;
     // whoever started this holds the other end

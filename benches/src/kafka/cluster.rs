@@ -23,6 +23,14 @@ pub(super) struct Cluster {
     broker: Temporary,
 }
 
+/// Records that wait in a topic.
+pub(super) struct Loaded {
+    topic: String,
+    /// The offset in each partition at which they begin.
+    pub(super) from: Vec<i64>,
+    pub(super) count: u64,
+}
+
 /// Started for the first row that needs it, and there until this process ends.
 pub(super) fn cluster() -> Result<&'static Cluster> {
     static STARTED: Mutex<Option<&'static Cluster>> = Mutex::new(None);
@@ -31,14 +39,18 @@ pub(super) fn cluster() -> Result<&'static Cluster> {
         return Ok(cluster);
     }
     crate::say("starting a Kafka broker …");
-    let cluster: &'static Cluster = Box::leak(Box::new(Cluster {
-        broker: Temporary::start()?,
-    }));
+    let cluster: &'static Cluster = Box::leak(Box::new(Cluster::start()?));
     *started = Some(cluster);
     Ok(cluster)
 }
 
 impl Cluster {
+    /// One that ends with the value; most rows share one.
+    pub(super) fn start() -> Result<Self> {
+        let broker = Temporary::start()?;
+        Ok(Self { broker })
+    }
+
     pub(super) fn brokers(&self) -> &str {
         self.broker.brokers()
     }
@@ -74,14 +86,8 @@ impl Cluster {
     }
 
     /// Writes records 0 to `count`, in turns over the partitions, and makes sure that all of them are there.
-    pub(super) fn load(
-        &self,
-        topic: &str,
-        partitions: u32,
-        count: u64,
-        record: impl Fn(u64) -> (String, Vec<u8>),
-    ) -> Result<()> {
-        let before = self.end(topic, partitions)?;
+    pub(super) fn load(&self, topic: &str, partitions: u32, count: u64, record: impl Fn(u64) -> (String, Vec<u8>)) -> Result<Loaded> {
+        let from = self.ends(topic, partitions)?;
         let producer: BaseProducer = self
             .settings()
             .set("linger.ms", "5")
@@ -92,35 +98,17 @@ impl Cluster {
         for n in 0..count {
             let (key, value) = record(n);
             let partition = (n % u64::from(partitions)) as i32;
-            let mut one = BaseRecord::to(topic)
-                .partition(partition)
-                .key(&key)
-                .payload(&value);
+            let mut one = BaseRecord::to(topic).partition(partition).key(&key).payload(&value);
             while let Err((error, back)) = producer.send(one) {
-                ensure!(
-                    error == KafkaError::MessageProduction(Code::QueueFull),
-                    "loading {topic}: {error}"
-                );
+                ensure!(error == KafkaError::MessageProduction(Code::QueueFull), "loading {topic}: {error}");
                 one = back;
                 producer.poll(Duration::from_millis(5));
             }
         }
         producer.flush(PATIENCE)?;
-        let there = self.end(topic, partitions)? - before;
-        ensure!(
-            there == count,
-            "{topic} got {there} records instead of {count}"
-        );
-        Ok(())
-    }
-
-    /// The next offset of each partition, open transactions included, all together.
-    fn end(&self, topic: &str, partitions: u32) -> Result<u64> {
-        Ok(self
-            .ends(topic, partitions)?
-            .iter()
-            .sum::<i64>()
-            .cast_unsigned())
+        let there: i64 = self.ends(topic, partitions)?.iter().zip(&from).map(|(end, from)| end - from).sum();
+        ensure!(there.cast_unsigned() == count, "{topic} got {there} records instead of {count}");
+        Ok(Loaded { topic: topic.to_owned(), from, count })
     }
 
     pub(super) fn ends(&self, topic: &str, partitions: u32) -> Result<Vec<i64>> {
@@ -137,20 +125,17 @@ impl Cluster {
             .collect()
     }
 
-    /// Sets an empty group back to the start of the topic.
-    pub(super) fn rewind(&self, group: &str, topic: &str, partitions: u32) -> Result<()> {
+    /// Sets an empty group to the start of what was loaded.
+    pub(super) fn rewind(&self, group: &str, loaded: &Loaded) -> Result<()> {
         let consumer: BaseConsumer = self.settings().set("group.id", group).create()?;
         let mut start = TopicPartitionList::new();
-        for partition in 0..partitions {
-            start.add_partition_offset(topic, partition.cast_signed(), Offset::Offset(0))?;
+        for (partition, offset) in (0..).zip(&loaded.from) {
+            start.add_partition_offset(&loaded.topic, partition, Offset::Offset(*offset))?;
         }
         let deadline = Instant::now() + PATIENCE;
         // the last member may not have left yet
         while let Err(error) = consumer.commit(&start, CommitMode::Sync) {
-            ensure!(
-                Instant::now() < deadline,
-                "setting group {group} back: {error}"
-            );
+            ensure!(Instant::now() < deadline, "setting group {group} back: {error}");
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -207,36 +192,32 @@ impl Cluster {
         Ok(())
     }
 
-    pub(super) fn counter(&self, group: &str, topic: &str, partitions: u32) -> Result<Counter> {
+    pub(super) fn counter(&self, group: &str, loaded: &Loaded) -> Result<Counter> {
         // committed offsets of finished transactions, without waiting for the open ones
-        let consumer = self
-            .settings()
-            .set("group.id", group)
-            .set("isolation.level", "read_uncommitted")
-            .create()?;
+        let consumer = self.settings().set("group.id", group).set("isolation.level", "read_uncommitted").create()?;
         let mut asked = TopicPartitionList::new();
-        asked.add_partition_range(topic, 0, partitions.cast_signed() - 1);
-        Ok(Counter { consumer, asked })
+        asked.add_partition_range(&loaded.topic, 0, loaded.from.len() as i32 - 1);
+        Ok(Counter { consumer, asked, from: loaded.from.clone() })
     }
 }
 
-/// How far a group has committed its way through a topic that holds nothing but plain records from offset 0 on.
+/// How far a group has committed its way through what was loaded: plain records, so that offsets count them.
 pub(super) struct Counter {
     consumer: BaseConsumer,
     asked: TopicPartitionList,
+    from: Vec<i64>,
 }
 
 impl Counter {
     /// Inputs whose outputs are committed.
     pub(super) fn committed(&self) -> Result<u64> {
-        let answer = self
-            .consumer
-            .committed_offsets(self.asked.clone(), PATIENCE)?;
+        let answer = self.consumer.committed_offsets(self.asked.clone(), PATIENCE)?;
         let mut sum = 0;
         for partition in answer.elements() {
             partition.error()?;
+            let from = self.from.get(partition.partition() as usize).copied().unwrap_or_default();
             if let Offset::Offset(next) = partition.offset() {
-                sum += next.cast_unsigned();
+                sum += (next - from).max(0).cast_unsigned();
             }
         }
         Ok(sum)

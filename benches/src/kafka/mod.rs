@@ -1,10 +1,17 @@
 //! What needs a real Kafka broker: ours and the peers, on one broker that is started for the run.
 //!
-//! `cluster` is the broker and how the bench counts on it; `orders` the work; `child` our side as a process; `pass` watches a
-//! process work; the rest are the rows.
+//! `cluster` is the broker and how the bench counts on it; `orders` the work; `child` our side as a process, `ours` a pass of
+//! it; `pass` watches a process work; `plain` the line without transactions. The rest are the rows: `streams`, `raw`, `tax`,
+//! `latency`, `surface`.
 
 pub mod child;
 mod cluster;
+pub(crate) mod latency;
 mod orders;
+mod ours;
 mod pass;
+mod plain;
+pub mod raw;
 pub(crate) mod streams;
+pub(crate) mod surface;
+pub(crate) mod tax;

@@ -97,15 +97,20 @@ pub(super) fn order(n: u64) -> String {
 
 /// The order as the record that starts an execution of the graph.
 pub(super) fn trigger(n: u64, graph: &str, data: Vec<u8>) -> Bytes {
-    let (trigger_id, time_ms) = (key(n), 1_790_000_000_000 + n);
+    trigger_at(n, graph, data, (1_790_000_000_000 + n) * 1_000)
+}
+
+/// The same with the time that it says it has.
+pub(super) fn trigger_at(n: u64, graph: &str, data: Vec<u8>, time_us: u64) -> Bytes {
+    let trigger_id = key(n);
     Trigger {
         tenant: TENANT.into(),
         graph: graph.into(),
         trigger: TRIGGER.into(),
-        execution: ExecutionId::derive(time_ms, TENANT, graph, TRIGGER, &trigger_id),
+        execution: ExecutionId::derive(time_us / 1_000, TENANT, graph, TRIGGER, &trigger_id),
         key: Some(Bytes::from(trigger_id.clone())),
         trigger_id,
-        time_us: time_ms * 1_000,
+        time_us,
         origin: None,
         content_type: "application/json".into(),
         headers: Vec::new(),

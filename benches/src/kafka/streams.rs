@@ -5,18 +5,17 @@
 //! there once, and what was made of it must be the same bytes on both sides.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use bytes::Bytes;
+use anyhow::{Context as _, Result, ensure};
 use rdkafka::Message as _;
-use schemas::records::{Payload, SegmentResult};
-use topics::catalog::{GROUP_PROCESSORS, RESULTS, TRIGGERS};
+use topics::catalog::TRIGGERS;
 
-use super::child::{self, Settings};
-use super::cluster::{Cluster, PARTITIONS, cluster};
+use super::child::Settings;
+use super::cluster::{Cluster, Loaded, PARTITIONS, cluster};
 use super::orders;
+use super::ours::{self, Check, Samples};
 use super::pass::{Passed, Running, measure};
 use crate::meter::{load, median};
 use crate::place;
@@ -24,10 +23,6 @@ use crate::report::{Row, Target};
 
 const INPUT: &str = "orders";
 const GRAPH: &str = "orders";
-const INTERVAL_MS: u64 = 100;
-const LANES: usize = 2;
-/// One in so many outputs is compared byte by byte.
-const SAMPLED: u64 = 997;
 
 /// How much of it; the environment makes it smaller for a try.
 struct Size {
@@ -99,14 +94,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     cluster.weir_topics(PARTITIONS)?;
     cluster.topic(INPUT, PARTITIONS)?;
     crate::say(&format!("loading {} orders …", size.all()));
-    cluster.load(INPUT, PARTITIONS, size.all(), |n| {
-        (orders::key(n), orders::order(n).into_bytes())
-    })?;
-    cluster.load(TRIGGERS, PARTITIONS, size.all(), |n| {
-        (
-            orders::key(n),
-            orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec(),
-        )
+    let orders = cluster.load(INPUT, PARTITIONS, size.all(), |n| (orders::key(n), orders::order(n).into_bytes()))?;
+    let triggers = cluster.load(TRIGGERS, PARTITIONS, size.all(), |n| {
+        (orders::key(n), orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec())
     })?;
     let mut samples = Samples::default();
     let mut passes: BTreeMap<&str, Vec<Passed>> = BTreeMap::new();
@@ -114,8 +104,8 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     for round in 0..size.rounds {
         for side in SIDES.into_iter().filter(|side| side.name().contains(&only)) {
             let passed = match side {
-                Side::Tree | Side::Bytes => peer.pass(cluster, side, round, &size, &mut samples),
-                Side::Batch | Side::Record => ours(cluster, side, &size, &mut samples),
+                Side::Tree | Side::Bytes => peer.pass(cluster, side, round, &size, &orders, &mut samples),
+                Side::Batch | Side::Record => ours(cluster, side, &size, &triggers, &mut samples),
             };
             passes
                 .entry(side.name())
@@ -219,119 +209,12 @@ fn rows(passes: &BTreeMap<&str, Vec<Passed>>, size: &Size) -> Vec<Row> {
     ]
 }
 
-/// What was made of some of the orders; the first to come says what it has to be.
-#[derive(Default)]
-struct Samples(BTreeMap<u64, Bytes>);
-
-/// Each of the orders must be there once, and the sampled ones as the others made them.
-struct Check<'a> {
-    seen: Vec<bool>,
-    samples: &'a mut Samples,
-}
-
-impl<'a> Check<'a> {
-    fn new(all: u64, samples: &'a mut Samples) -> Self {
-        Self {
-            seen: vec![false; all as usize],
-            samples,
-        }
+fn ours(cluster: &Cluster, side: Side, size: &Size, triggers: &Loaded, samples: &mut Samples) -> Result<Passed> {
+    let mut settings: Settings = ours::orders_settings(cluster)?;
+    if side == Side::Record {
+        settings.graph = settings.graph.replace("isolation: batch", "isolation: record");
     }
-
-    fn one(&mut self, key: Option<&[u8]>, output: &[u8]) -> Result<()> {
-        let n = key
-            .and_then(orders::number)
-            .context("an output without an order's key")?;
-        let seen = self
-            .seen
-            .get_mut(n as usize)
-            .with_context(|| format!("order {n} was never sent"))?;
-        ensure!(!std::mem::replace(seen, true), "order {n} came out twice");
-        if n.is_multiple_of(SAMPLED) {
-            let expected = self
-                .samples
-                .0
-                .entry(n)
-                .or_insert_with(|| Bytes::copy_from_slice(output));
-            ensure!(
-                expected == output,
-                "order {n} differs:\n{}\n{}",
-                String::from_utf8_lossy(expected),
-                String::from_utf8_lossy(output)
-            );
-        }
-        Ok(())
-    }
-
-    fn end(self) -> Result<()> {
-        let missing = self.seen.iter().filter(|seen| !**seen).count();
-        ensure!(
-            missing == 0,
-            "{missing} of {} orders did not come out",
-            self.seen.len()
-        );
-        Ok(())
-    }
-}
-
-fn ours(cluster: &Cluster, side: Side, size: &Size, samples: &mut Samples) -> Result<Passed> {
-    let folder = place::root().join("examples/orders");
-    let graph = std::fs::read_to_string(folder.join("graph.yaml"))?;
-    let settings = Settings {
-        brokers: cluster.brokers().to_owned(),
-        graph: if side == Side::Record {
-            graph.replace("isolation: batch", "isolation: record")
-        } else {
-            graph
-        },
-        folder,
-        lanes: LANES,
-        batch_records_max: 10_000,
-        batch_bytes_max: 8 << 20,
-        interval_ms: INTERVAL_MS,
-    };
-    cluster.rewind(GROUP_PROCESSORS, TRIGGERS, PARTITIONS)?;
-    let before = cluster.ends(RESULTS, PARTITIONS)?;
-    let scratch = place::scratch()?;
-    let mut running = start(&settings, scratch.path())?;
-    let counter = cluster.counter(GROUP_PROCESSORS, TRIGGERS, PARTITIONS)?;
-    let passed = measure(
-        &mut running,
-        &counter,
-        side.name(),
-        size.warm,
-        size.until(),
-        size.all(),
-    )?;
-    running.stop()?;
-    let mut check = Check::new(size.all(), samples);
-    cluster.read(RESULTS, &before, |message| {
-        let value = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-        let result = SegmentResult::decode(&value)?;
-        ensure!(
-            result.failure.is_none(),
-            "an execution failed: {:?}",
-            result.failure
-        );
-        match &result.outputs[..] {
-            [output] => match &output.data {
-                Payload::Inline(data) => check.one(message.key(), data),
-                Payload::Reference { .. } => bail!("an output by reference"),
-            },
-            outputs => bail!("{} outputs of one order", outputs.len()),
-        }
-    })?;
-    check.end()?;
-    cluster.empty(RESULTS, PARTITIONS)?;
-    Ok(passed)
-}
-
-/// This program again, as the processor.
-pub(super) fn start(settings: &Settings, folder: &Path) -> Result<Running> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg(child::ARGUMENT)
-        .arg(serde_json::to_string(settings)?);
-    Running::start(command, Some(child::READY), folder)
+    ours::pass(cluster, &settings, triggers, side.name(), (size.warm, size.until()), samples)
 }
 
 /// The program in `benches/peers/kafka-streams`, compiled.
@@ -381,9 +264,7 @@ impl Peer {
         &self,
         cluster: &Cluster,
         side: Side,
-        round: usize,
-        size: &Size,
-        samples: &mut Samples,
+        round: usize, size: &Size, orders: &Loaded, samples: &mut Samples,
     ) -> Result<Passed> {
         let variant = if side == Side::Tree { "tree" } else { "bytes" };
         // of this pass alone, so that it starts at the beginning
@@ -402,7 +283,7 @@ impl Peer {
         java.args([cluster.brokers(), &application, INPUT, &output])
             .arg(scratch.path().join("state"));
         let mut running = Running::start(java, None, scratch.path())?;
-        let counter = cluster.counter(&application, INPUT, PARTITIONS)?;
+        let counter = cluster.counter(&application, orders)?;
         let passed = measure(
             &mut running,
             &counter,
