@@ -23,7 +23,10 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     // this program is also the process that the rows on Kafka measure
-    let (what, settings) = (std::env::args().nth(1), std::env::args().nth(2).unwrap_or_default());
+    let (what, settings) = (
+        std::env::args().nth(1),
+        std::env::args().nth(2).unwrap_or_default(),
+    );
     match what.as_deref() {
         Some(child::ARGUMENT) => return child::run(&settings).map(|()| ExitCode::SUCCESS),
         Some(raw::ARGUMENT) => return raw::child(&settings).map(|()| ExitCode::SUCCESS),

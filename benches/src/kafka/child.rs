@@ -2,10 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
 use schemas::graph::{self, Resolve};
@@ -16,6 +16,7 @@ use topics::{Kafka, KafkaConfig, Log};
 use super::orders::TENANT;
 use super::plain::Plain;
 
+const HEALTH: Duration = Duration::from_millis(200);
 /// What it says when it runs.
 pub(super) const READY: &str = "ready";
 /// What the bench's own program is called with to be this process; then the settings as JSON.
@@ -58,14 +59,26 @@ pub fn run(settings: &str) -> Result<()> {
         runtime.handle().clone(),
         &config,
     ));
-    let kafka = Kafka::new(KafkaConfig { brokers: settings.brokers.clone(), ..KafkaConfig::default() })?;
-    let log: Arc<dyn Log> =
-        if settings.transactions { Arc::new(kafka) } else { Arc::new(Plain::new(kafka, settings.brokers)) };
+    let kafka = Kafka::new(KafkaConfig {
+        brokers: settings.brokers.clone(),
+        ..KafkaConfig::default()
+    })?;
+    let log: Arc<dyn Log> = if settings.transactions {
+        Arc::new(kafka)
+    } else {
+        Arc::new(Plain::new(kafka, settings.brokers))
+    };
     let processor = Processor::start(log, definitions, &config)?;
     writeln!(std::io::stdout(), "{READY}")?;
+    let (end, ended) = mpsc::channel();
     // whoever started this holds the other end
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    ensure!(processor.healthy(), "a lane has stopped by itself");
+    std::thread::spawn(move || end.send(std::io::stdin().read_to_end(&mut Vec::new())));
+    while ended.recv_timeout(HEALTH).is_err() {
+        if !processor.healthy() {
+            processor.stop()?;
+            bail!("a lane has stopped by itself");
+        }
+    }
     Ok(processor.stop()?)
 }
 

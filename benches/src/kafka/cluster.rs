@@ -86,7 +86,13 @@ impl Cluster {
     }
 
     /// Writes records 0 to `count`, in turns over the partitions, and makes sure that all of them are there.
-    pub(super) fn load(&self, topic: &str, partitions: u32, count: u64, record: impl Fn(u64) -> (String, Vec<u8>)) -> Result<Loaded> {
+    pub(super) fn load(
+        &self,
+        topic: &str,
+        partitions: u32,
+        count: u64,
+        record: impl Fn(u64) -> (String, Vec<u8>),
+    ) -> Result<Loaded> {
         let from = self.ends(topic, partitions)?;
         let producer: BaseProducer = self
             .settings()
@@ -98,17 +104,35 @@ impl Cluster {
         for n in 0..count {
             let (key, value) = record(n);
             let partition = (n % u64::from(partitions)) as i32;
-            let mut one = BaseRecord::to(topic).partition(partition).key(&key).payload(&value);
+            let mut one = BaseRecord::to(topic)
+                .partition(partition)
+                .key(&key)
+                .payload(&value);
             while let Err((error, back)) = producer.send(one) {
-                ensure!(error == KafkaError::MessageProduction(Code::QueueFull), "loading {topic}: {error}");
+                ensure!(
+                    error == KafkaError::MessageProduction(Code::QueueFull),
+                    "loading {topic}: {error}"
+                );
                 one = back;
                 producer.poll(Duration::from_millis(5));
             }
         }
         producer.flush(PATIENCE)?;
-        let there: i64 = self.ends(topic, partitions)?.iter().zip(&from).map(|(end, from)| end - from).sum();
-        ensure!(there.cast_unsigned() == count, "{topic} got {there} records instead of {count}");
-        Ok(Loaded { topic: topic.to_owned(), from, count })
+        let there: i64 = self
+            .ends(topic, partitions)?
+            .iter()
+            .zip(&from)
+            .map(|(end, from)| end - from)
+            .sum();
+        ensure!(
+            there.cast_unsigned() == count,
+            "{topic} got {there} records instead of {count}"
+        );
+        Ok(Loaded {
+            topic: topic.to_owned(),
+            from,
+            count,
+        })
     }
 
     pub(super) fn ends(&self, topic: &str, partitions: u32) -> Result<Vec<i64>> {
@@ -116,13 +140,19 @@ impl Cluster {
             .settings()
             .set("isolation.level", "read_uncommitted")
             .create()?;
-        (0..partitions)
-            .map(|partition| {
-                let (_, end) =
-                    consumer.fetch_watermarks(topic, partition.cast_signed(), PATIENCE)?;
-                Ok(end)
-            })
-            .collect()
+        let deadline = Instant::now() + PATIENCE;
+        let end = |partition: u32| loop {
+            match consumer.fetch_watermarks(topic, partition.cast_signed(), PATIENCE) {
+                Ok((_, end)) => return Ok(end),
+                Err(error) => ensure!(
+                    Instant::now() < deadline,
+                    "asking for the end of {topic}: {error}"
+                ),
+            }
+            // a new partition has no leader for a moment
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        (0..partitions).map(end).collect()
     }
 
     /// Sets an empty group to the start of what was loaded.
@@ -135,7 +165,10 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         // the last member may not have left yet
         while let Err(error) = consumer.commit(&start, CommitMode::Sync) {
-            ensure!(Instant::now() < deadline, "setting group {group} back: {error}");
+            ensure!(
+                Instant::now() < deadline,
+                "setting group {group} back: {error}"
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
         Ok(())
@@ -194,10 +227,18 @@ impl Cluster {
 
     pub(super) fn counter(&self, group: &str, loaded: &Loaded) -> Result<Counter> {
         // committed offsets of finished transactions, without waiting for the open ones
-        let consumer = self.settings().set("group.id", group).set("isolation.level", "read_uncommitted").create()?;
+        let consumer = self
+            .settings()
+            .set("group.id", group)
+            .set("isolation.level", "read_uncommitted")
+            .create()?;
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(&loaded.topic, 0, loaded.from.len() as i32 - 1);
-        Ok(Counter { consumer, asked, from: loaded.from.clone() })
+        Ok(Counter {
+            consumer,
+            asked,
+            from: loaded.from.clone(),
+        })
     }
 }
 
@@ -211,11 +252,17 @@ pub(super) struct Counter {
 impl Counter {
     /// Inputs whose outputs are committed.
     pub(super) fn committed(&self) -> Result<u64> {
-        let answer = self.consumer.committed_offsets(self.asked.clone(), PATIENCE)?;
+        let answer = self
+            .consumer
+            .committed_offsets(self.asked.clone(), PATIENCE)?;
         let mut sum = 0;
         for partition in answer.elements() {
             partition.error()?;
-            let from = self.from.get(partition.partition() as usize).copied().unwrap_or_default();
+            let from = self
+                .from
+                .get(partition.partition() as usize)
+                .copied()
+                .unwrap_or_default();
             if let Offset::Offset(next) = partition.offset() {
                 sum += (next - from).max(0).cast_unsigned();
             }

@@ -19,8 +19,11 @@ use crate::meter::load;
 use crate::place;
 use crate::report::{Row, Target};
 
-pub(crate) const NAMES: &[&str] =
-    &["latency.p50_over_interval", "latency.p99_over_interval", "latency.p50_ms.10ms"];
+pub(crate) const NAMES: &[&str] = &[
+    "latency.p50_over_interval",
+    "latency.p99_over_interval",
+    "latency.p50_ms.10ms",
+];
 const GRAPH: &str = "orders";
 /// How the full speed is found.
 const CALIBRATION: u64 = 200_000;
@@ -43,12 +46,25 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let settings = ours::orders_settings(cluster)?;
     let full = full_speed(cluster, &settings)?;
     let rate = full / 2.0;
-    let at = |interval_ms: u64| measure(cluster, &Settings { interval_ms, ..settings.clone() }, rate);
+    let at = |interval_ms: u64| {
+        measure(
+            cluster,
+            &Settings {
+                interval_ms,
+                ..settings.clone()
+            },
+            rate,
+        )
+    };
     let (slow, fast) = (at(100)?, at(10)?);
     let note = |interval: u64, l: &Latency| {
         format!(
             "p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms of {} results; a commit each {interval} ms; {rate:.0} triggers/s, half of {full:.0}/s; three steps, batch; {}",
-            l.p50, l.p99, l.most, l.count, load()
+            l.p50,
+            l.p99,
+            l.most,
+            l.count,
+            load()
         )
     };
     Ok(vec![
@@ -60,22 +76,37 @@ pub(crate) fn run() -> Result<Vec<Row>> {
             .peer("the commit interval of 100 ms", 1.0)
             .target(Target::AtMost(3.0))
             .note(note(100, &slow)),
-        Row::new(NAMES[2], fast.p50, "ms").target(Target::AtMost(35.0)).note(note(10, &fast)),
+        Row::new(NAMES[2], fast.p50, "ms")
+            .target(Target::AtMost(35.0))
+            .note(note(10, &fast)),
     ])
 }
 
 fn full_speed(cluster: &Cluster, settings: &Settings) -> Result<f64> {
     let triggers = cluster.load(TRIGGERS, PARTITIONS, CALIBRATION, |n| {
-        (orders::key(n), orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec())
+        (
+            orders::key(n),
+            orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec(),
+        )
     })?;
     let span = (CALIBRATION / 4, CALIBRATION - CALIBRATION / 10);
-    let passed = ours::pass(cluster, settings, &triggers, "weir at full speed", span, &mut Samples::default())?;
+    let passed = ours::pass(
+        cluster,
+        settings,
+        &triggers,
+        "weir at full speed",
+        span,
+        &mut Samples::default(),
+    )?;
     cluster.empty(TRIGGERS, PARTITIONS)?;
     Ok(passed.per_s)
 }
 
 fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency> {
-    crate::say(&format!("  {rate:.0} triggers/s, a commit each {} ms …", settings.interval_ms));
+    crate::say(&format!(
+        "  {rate:.0} triggers/s, a commit each {} ms …",
+        settings.interval_ms
+    ));
     // an empty load: the group stands where the sender begins
     let nothing = cluster.load(TRIGGERS, PARTITIONS, 0, |n| (orders::key(n), Vec::new()))?;
     cluster.rewind(GROUP_PROCESSORS, &nothing)?;
@@ -87,12 +118,17 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
         let sender = scope.spawn(|| send(cluster, rate, &stop));
         let read = read(&consumer, &stop);
         stop.store(true, Ordering::Relaxed);
-        let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))??;
+        let sent = sender
+            .join()
+            .map_err(|_| anyhow::anyhow!("the sender panicked"))??;
         let (mut taken, mut count) = read?;
         // everything that was sent comes out
         let deadline = Instant::now() + PATIENCE;
         while count < sent {
-            ensure!(Instant::now() < deadline, "{count} of {sent} results came out");
+            ensure!(
+                Instant::now() < deadline,
+                "{count} of {sent} results came out"
+            );
             if let Some(message) = consumer.poll(Duration::from_millis(100)) {
                 message?;
                 count += 1;
@@ -106,7 +142,12 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
         let place = ((latencies.len().saturating_sub(1)) as f64 * part) as usize;
         Ok(*latencies.get(place).context("no result came")? as f64 / 1_000.0)
     };
-    Ok(Latency { p50: at(0.5)?, p99: at(0.99)?, most: at(1.0)?, count: latencies.len() })
+    Ok(Latency {
+        p50: at(0.5)?,
+        p99: at(0.99)?,
+        most: at(1.0)?,
+        count: latencies.len(),
+    })
 }
 
 /// A reader of committed results, from now on.
@@ -139,13 +180,18 @@ fn send(cluster: &Cluster, rate: f64, stop: &AtomicBool) -> Result<u64> {
     while !stop.load(Ordering::Relaxed) {
         let due = (started.elapsed().as_secs_f64() * rate) as u64;
         while sent < due {
-            let trigger = orders::trigger_at(sent, GRAPH, orders::order(sent).into_bytes(), now_us());
+            let key = orders::key(sent);
+            let trigger =
+                orders::trigger_at(sent, GRAPH, orders::order(sent).into_bytes(), now_us());
             let record = BaseRecord::to(TRIGGERS)
                 .partition((sent % u64::from(PARTITIONS)) as i32)
-                .key(orders::key(sent).as_bytes())
+                .key(key.as_bytes())
                 .payload(&trigger[..])
                 .timestamp((now_us() / 1_000) as i64);
-            producer.send(record).map_err(|(error, _)| error).context("the sender")?;
+            producer
+                .send(record)
+                .map_err(|(error, _)| error)
+                .context("the sender")?;
             sent += 1;
         }
         producer.poll(Duration::ZERO);
@@ -166,11 +212,19 @@ fn read(consumer: &BaseConsumer, stop: &AtomicBool) -> Result<(Vec<u64>, u64)> {
             return Ok((taken, count));
         }
         ensure!(Instant::now() < deadline, "no results came");
-        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
         let (message, now) = (message?, now_us());
         first.get_or_insert_with(Instant::now);
-        let result = SegmentResult::decode(&Bytes::copy_from_slice(message.payload().unwrap_or_default()))?;
-        ensure!(result.failure.is_none(), "an execution failed: {:?}", result.failure);
+        let result = SegmentResult::decode(&Bytes::copy_from_slice(
+            message.payload().unwrap_or_default(),
+        ))?;
+        ensure!(
+            result.failure.is_none(),
+            "an execution failed: {:?}",
+            result.failure
+        );
         count += 1;
         if since >= WARM {
             taken.push(now.saturating_sub(result.time_us));
@@ -179,5 +233,7 @@ fn read(consumer: &BaseConsumer, stop: &AtomicBool) -> Result<(Vec<u64>, u64)> {
 }
 
 fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_micros() as u64)
 }

@@ -43,15 +43,22 @@ pub(super) fn orders_settings(cluster: &Cluster) -> Result<Settings> {
 pub(super) fn copy_settings(cluster: &Cluster) -> Result<Settings> {
     let graph = format!(
         "weir: 1\nname: {COPY}\ntriggers:\n  {}: {{ manual: {{}} }}\nsteps:\n  copy: {{ uses: ./copy.wasm, from: [{}], isolation: batch }}\n",
-        orders::TRIGGER, orders::TRIGGER
+        orders::TRIGGER,
+        orders::TRIGGER
     );
-    Ok(Settings { graph, folder: place::root().join("processor/tests/guests"), ..orders_settings(cluster)? })
+    Ok(Settings {
+        graph,
+        folder: place::root().join("processor/tests/guests"),
+        ..orders_settings(cluster)?
+    })
 }
 
 /// This program again, as the processor.
 pub(super) fn start(settings: &Settings, folder: &Path) -> Result<Running> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(child::ARGUMENT).arg(serde_json::to_string(settings)?);
+    command
+        .arg(child::ARGUMENT)
+        .arg(serde_json::to_string(settings)?);
     Running::start(command, Some(child::READY), folder)
 }
 
@@ -65,7 +72,11 @@ pub(super) fn pass(
     samples: &mut Samples,
 ) -> Result<Passed> {
     cluster.rewind(GROUP_PROCESSORS, loaded)?;
-    let group = if settings.transactions { GROUP_PROCESSORS } else { plain::GROUP };
+    let group = if settings.transactions {
+        GROUP_PROCESSORS
+    } else {
+        plain::GROUP
+    };
     cluster.rewind(group, loaded)?;
     let before = cluster.ends(RESULTS, loaded.from.len() as u32)?;
     let scratch = place::scratch()?;
@@ -77,7 +88,11 @@ pub(super) fn pass(
     cluster.read(RESULTS, &before, |message| {
         let value = Bytes::copy_from_slice(message.payload().unwrap_or_default());
         let result = SegmentResult::decode(&value)?;
-        ensure!(result.failure.is_none(), "an execution failed: {:?}", result.failure);
+        ensure!(
+            result.failure.is_none(),
+            "an execution failed: {:?}",
+            result.failure
+        );
         match &result.outputs[..] {
             [output] => match &output.data {
                 Payload::Inline(data) => check.one(message.key(), data),
@@ -98,7 +113,12 @@ pub(super) struct Samples(BTreeMap<u64, Bytes>);
 impl Samples {
     /// What they have to become, where that is known.
     pub(super) fn of(count: u64, output: impl Fn(u64) -> Vec<u8>) -> Self {
-        Self((0..count).step_by(SAMPLED as usize).map(|n| (n, output(n).into())).collect())
+        Self(
+            (0..count)
+                .step_by(SAMPLED as usize)
+                .map(|n| (n, output(n).into()))
+                .collect(),
+        )
     }
 }
 
@@ -110,15 +130,27 @@ pub(super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub(super) fn new(all: u64, samples: &'a mut Samples) -> Self {
-        Self { seen: vec![false; all as usize], samples }
+        Self {
+            seen: vec![false; all as usize],
+            samples,
+        }
     }
 
     pub(super) fn one(&mut self, key: Option<&[u8]>, output: &[u8]) -> Result<()> {
-        let n = key.and_then(orders::number).context("an output without an order's key")?;
-        let seen = self.seen.get_mut(n as usize).with_context(|| format!("order {n} was never sent"))?;
+        let n = key
+            .and_then(orders::number)
+            .context("an output without an order's key")?;
+        let seen = self
+            .seen
+            .get_mut(n as usize)
+            .with_context(|| format!("order {n} was never sent"))?;
         ensure!(!std::mem::replace(seen, true), "order {n} came out twice");
         if n.is_multiple_of(SAMPLED) {
-            let expected = self.samples.0.entry(n).or_insert_with(|| Bytes::copy_from_slice(output));
+            let expected = self
+                .samples
+                .0
+                .entry(n)
+                .or_insert_with(|| Bytes::copy_from_slice(output));
             ensure!(
                 expected == output,
                 "order {n} differs:\n{}\n{}",
@@ -131,7 +163,11 @@ impl<'a> Check<'a> {
 
     pub(super) fn end(self) -> Result<()> {
         let missing = self.seen.iter().filter(|seen| !**seen).count();
-        ensure!(missing == 0, "{missing} of {} orders did not come out", self.seen.len());
+        ensure!(
+            missing == 0,
+            "{missing} of {} orders did not come out",
+            self.seen.len()
+        );
         Ok(())
     }
 }

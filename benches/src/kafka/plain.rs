@@ -11,12 +11,13 @@ use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use topics::log::{Append, Result};
 use topics::partitioner::partition_of;
 use topics::{
-    Assigned, Consumer, Join, Kafka, Lane, Log, LogError, Outgoing, Partition, Polled, Position, Source, TopicSpec,
+    Assigned, Consumer, Join, Kafka, Lane, Log, LogError, Outgoing, Partition, Polled, Position,
+    Source, TopicSpec,
 };
 
 use super::raw::flush;
@@ -52,7 +53,11 @@ impl Log for Plain {
     fn lane(&self, join: Join, _slot: &str) -> Result<Box<dyn Lane>> {
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", &self.brokers);
-        let commits = settings.clone().set("group.id", GROUP).create().map_err(LogError::unavailable)?;
+        let commits = settings
+            .clone()
+            .set("group.id", GROUP)
+            .create()
+            .map_err(broken)?;
         let producer = settings
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -61,9 +66,14 @@ impl Log for Plain {
             .set("queue.buffering.max.messages", "1000000")
             .set("delivery.report.only.error", "true")
             .create()
-            .map_err(LogError::unavailable)?;
+            .map_err(broken)?;
         let partitions = self.kafka.partitions(topics::catalog::RESULTS)?;
-        Ok(Box::new(PlainLane { member: self.kafka.consumer(join)?, producer, commits, partitions }))
+        Ok(Box::new(PlainLane {
+            member: self.kafka.consumer(join)?,
+            producer,
+            commits,
+            partitions,
+        }))
     }
 
     fn consumer(&self, join: Join) -> Result<Box<dyn Consumer>> {
@@ -113,7 +123,9 @@ impl Lane for PlainLane {
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
         for Outgoing { topic, record, .. } in &records {
             let key = record.key.as_deref().unwrap_or_default();
-            let mut one = BaseRecord::to(topic).key(key).timestamp(record.timestamp_ms);
+            let mut one = BaseRecord::to(topic)
+                .key(key)
+                .timestamp(record.timestamp_ms);
             if **topic == *topics::catalog::RESULTS {
                 one = one.partition(partition_of(key, self.partitions).cast_signed());
             }
@@ -122,13 +134,16 @@ impl Lane for PlainLane {
             }
             if !record.headers.is_empty() {
                 let add = |all: OwnedHeaders, (name, value): &(String, Bytes)| {
-                    all.insert(Header { key: name, value: Some(&value[..]) })
+                    all.insert(Header {
+                        key: name,
+                        value: Some(&value[..]),
+                    })
                 };
                 one = one.headers(record.headers.iter().fold(OwnedHeaders::new(), add));
             }
             while let Err((error, back)) = self.producer.send(one) {
                 if error != KafkaError::MessageProduction(Code::QueueFull) {
-                    return Err(LogError::unavailable(error));
+                    return Err(broken(error));
                 }
                 one = back;
                 flush(&self.producer, Duration::from_millis(5));
@@ -139,19 +154,35 @@ impl Lane for PlainLane {
 
     fn commit(&mut self, positions: Vec<Position>) -> Result<()> {
         if !flush(&self.producer, PATIENCE) {
-            return Err(LogError::unavailable("records were not acknowledged in time"));
+            return Err(broken("records were not acknowledged in time"));
         }
         let mut offsets = TopicPartitionList::with_capacity(positions.len());
-        for Position { partition, next_offset, metadata } in &positions {
+        for Position {
+            partition,
+            next_offset,
+            metadata,
+        } in &positions
+        {
             let mut entry = offsets.add_partition(&partition.topic, partition.number.cast_signed());
-            entry.set_offset(Offset::Offset(*next_offset)).map_err(LogError::unavailable)?;
+            entry
+                .set_offset(Offset::Offset(*next_offset))
+                .map_err(broken)?;
             entry.set_metadata(metadata);
         }
-        self.commits.commit(&offsets, CommitMode::Sync).map_err(LogError::unavailable)
+        self.commits
+            .commit(&offsets, CommitMode::Sync)
+            .map_err(broken)
     }
 
     /// There is nothing to rewind to: the pass has failed, and its check says so.
     fn abort(&mut self) -> Result<Vec<Assigned>> {
-        Err(LogError::invalid("the line without transactions cannot abort"))
+        Err(broken("the line without transactions cannot abort"))
+    }
+}
+
+/// Whatever goes wrong ends the lane, and so the pass.
+fn broken(why: impl ToString) -> LogError {
+    LogError::Invalid {
+        reason: why.to_string(),
     }
 }

@@ -44,10 +44,15 @@ struct Settings {
 }
 
 /// Waits until everything is acknowledged; whether it was in time.
-#[expect(unsafe_code, reason = "rdkafka's own flush serves one event at a time and waits out the linger")]
+#[expect(
+    unsafe_code,
+    reason = "rdkafka's own flush serves one event at a time and waits out the linger"
+)]
 pub(super) fn flush(producer: &BaseProducer, wait: Duration) -> bool {
     // SAFETY: the handle lives as long as the producer; the call takes nothing else.
-    let answer = unsafe { rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), wait.as_millis() as i32) };
+    let answer = unsafe {
+        rdkafka::bindings::rd_kafka_flush(producer.client().native_ptr(), wait.as_millis() as i32)
+    };
     answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
@@ -61,11 +66,18 @@ pub fn child(settings: &str) -> Result<()> {
         std::process::exit(0);
     });
     std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..LANES).map(|lane| scope.spawn({
-            let settings = &settings;
-            move || run(lane, settings)
-        })).collect();
-        lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| anyhow::anyhow!("a lane panicked"))?)
+        let lanes: Vec<_> = (0..LANES)
+            .map(|lane| {
+                scope.spawn({
+                    let settings = &settings;
+                    move || run(lane, settings)
+                })
+            })
+            .collect();
+        lanes.into_iter().try_for_each(|lane| {
+            lane.join()
+                .map_err(|_| anyhow::anyhow!("a lane panicked"))?
+        })
     })
 }
 
@@ -100,7 +112,9 @@ fn run(lane: usize, settings: &Settings) -> Result<()> {
         let (mut records, deadline) = (0, Instant::now() + Duration::from_secs(1));
         let mut offsets = TopicPartitionList::new();
         while records < TRANSACTION_RECORDS && (records == 0 || Instant::now() < deadline) {
-            let Some(message) = consumer.poll(Duration::from_millis(50)) else { continue };
+            let Some(message) = consumer.poll(Duration::from_millis(50)) else {
+                continue;
+            };
             let message = message?;
             if records == 0 {
                 producer.begin_transaction()?;
@@ -113,16 +127,25 @@ fn run(lane: usize, settings: &Settings) -> Result<()> {
             producer.send(record).map_err(|(error, _)| error)?;
             match offsets.find_partition(TRIGGERS, message.partition()) {
                 Some(mut found) => found.set_offset(Offset::Offset(message.offset() + 1))?,
-                None => offsets.add_partition_offset(TRIGGERS, message.partition(), Offset::Offset(message.offset() + 1))?,
+                None => offsets.add_partition_offset(
+                    TRIGGERS,
+                    message.partition(),
+                    Offset::Offset(message.offset() + 1),
+                )?,
             }
             records += 1;
         }
-        ensure!(flush(&producer, WAIT), "records were not acknowledged in time");
+        ensure!(
+            flush(&producer, WAIT),
+            "records were not acknowledged in time"
+        );
         let metadata = consumer.group_metadata().context("no group")?;
         producer.send_offsets_to_transaction(&offsets, &metadata, WAIT)?;
         match producer.commit_transaction(WAIT) {
             Ok(()) => {}
-            Err(KafkaError::Transaction(error)) if error.is_retriable() => producer.commit_transaction(WAIT)?,
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                producer.commit_transaction(WAIT)?
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -135,7 +158,10 @@ pub(crate) fn measure_both() -> Result<Vec<Row>> {
     let (records, warm) = (600_000, 100_000);
     crate::say(&format!("loading {records} orders …"));
     let triggers = cluster.load(TRIGGERS, PARTITIONS, records, |n| {
-        (orders::key(n), orders::trigger(n, COPY, orders::order(n).into_bytes()).to_vec())
+        (
+            orders::key(n),
+            orders::trigger(n, COPY, orders::order(n).into_bytes()).to_vec(),
+        )
     })?;
     let span = (warm, records - records / 10);
     let mut settings = ours::copy_settings(cluster)?;
@@ -145,17 +171,32 @@ pub(crate) fn measure_both() -> Result<Vec<Row>> {
     for pair in 0..PAIRS {
         they.push(theirs(cluster, &triggers, pair, span)?);
         let mut samples = Samples::of(records, |n| orders::order(n).into_bytes());
-        we.push(ours::pass(cluster, &settings, &triggers, "weir, passthrough", span, &mut samples)?);
+        we.push(ours::pass(
+            cluster,
+            &settings,
+            &triggers,
+            "weir, passthrough",
+            span,
+            &mut samples,
+        )?);
     }
     cluster.empty(TRIGGERS, PARTITIONS)?;
-    let middle = |passes: &[Passed]| median(&mut passes.iter().map(|p| p.per_s).collect::<Vec<_>>());
+    let middle =
+        |passes: &[Passed]| median(&mut passes.iter().map(|p| p.per_s).collect::<Vec<_>>());
     let told = |passes: &[Passed]| {
-        let told: Vec<String> = passes.iter().map(|p| format!("{:.0}/s {:.1} µs", p.per_s, p.cpu_us)).collect();
+        let told: Vec<String> = passes
+            .iter()
+            .map(|p| format!("{:.0}/s {:.1} µs", p.per_s, p.cpu_us))
+            .collect();
         told.join("; ")
     };
     let note = format!(
         "median of {PAIRS} pairs of {} records, {TRANSACTION_RECORDS} a transaction; ours {}; theirs {}; µs by thread: {}; {}",
-        span.1 - span.0, told(&we), told(&they), we.last().map_or("", |p| p.threads.as_str()), load()
+        span.1 - span.0,
+        told(&we),
+        told(&they),
+        we.last().map_or("", |p| p.threads.as_str()),
+        load()
     );
     Ok(vec![
         Row::new(NAMES[0], middle(&we), "1/s")
@@ -169,15 +210,28 @@ fn theirs(cluster: &Cluster, triggers: &Loaded, pair: usize, span: (u64, u64)) -
     let output = format!("raw-{pair}");
     cluster.topic(&output, PARTITIONS)?;
     cluster.rewind(GROUP, triggers)?;
-    let settings = Settings { brokers: cluster.brokers().to_owned(), output: output.clone(), from: triggers.from.clone() };
+    let settings = Settings {
+        brokers: cluster.brokers().to_owned(),
+        output: output.clone(),
+        from: triggers.from.clone(),
+    };
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(ARGUMENT).arg(serde_json::to_string(&settings)?);
     let scratch = place::scratch()?;
     let mut running = Running::start(command, Some(READY), scratch.path())?;
     let counter = cluster.counter(GROUP, triggers)?;
-    let passed = measure(&mut running, &counter, "raw loop", span.0, span.1, triggers.count)?;
+    let passed = measure(
+        &mut running,
+        &counter,
+        "raw loop",
+        span.0,
+        span.1,
+        triggers.count,
+    )?;
     running.stop()?;
-    let mut samples = Samples::of(triggers.count, |n| orders::trigger(n, COPY, orders::order(n).into_bytes()).to_vec());
+    let mut samples = Samples::of(triggers.count, |n| {
+        orders::trigger(n, COPY, orders::order(n).into_bytes()).to_vec()
+    });
     let mut check = Check::new(triggers.count, &mut samples);
     cluster.read(&output, &vec![0; PARTITIONS as usize], |message| {
         check.one(message.key(), message.payload().unwrap_or_default())

@@ -94,9 +94,14 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     cluster.weir_topics(PARTITIONS)?;
     cluster.topic(INPUT, PARTITIONS)?;
     crate::say(&format!("loading {} orders …", size.all()));
-    let orders = cluster.load(INPUT, PARTITIONS, size.all(), |n| (orders::key(n), orders::order(n).into_bytes()))?;
+    let orders = cluster.load(INPUT, PARTITIONS, size.all(), |n| {
+        (orders::key(n), orders::order(n).into_bytes())
+    })?;
     let triggers = cluster.load(TRIGGERS, PARTITIONS, size.all(), |n| {
-        (orders::key(n), orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec())
+        (
+            orders::key(n),
+            orders::trigger(n, GRAPH, orders::order(n).into_bytes()).to_vec(),
+        )
     })?;
     let mut samples = Samples::default();
     let mut passes: BTreeMap<&str, Vec<Passed>> = BTreeMap::new();
@@ -104,7 +109,9 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     for round in 0..size.rounds {
         for side in SIDES.into_iter().filter(|side| side.name().contains(&only)) {
             let passed = match side {
-                Side::Tree | Side::Bytes => peer.pass(cluster, side, round, &size, &orders, &mut samples),
+                Side::Tree | Side::Bytes => {
+                    peer.pass(cluster, side, round, &size, &orders, &mut samples)
+                }
                 Side::Batch | Side::Record => ours(cluster, side, &size, &triggers, &mut samples),
             };
             passes
@@ -209,12 +216,27 @@ fn rows(passes: &BTreeMap<&str, Vec<Passed>>, size: &Size) -> Vec<Row> {
     ]
 }
 
-fn ours(cluster: &Cluster, side: Side, size: &Size, triggers: &Loaded, samples: &mut Samples) -> Result<Passed> {
+fn ours(
+    cluster: &Cluster,
+    side: Side,
+    size: &Size,
+    triggers: &Loaded,
+    samples: &mut Samples,
+) -> Result<Passed> {
     let mut settings: Settings = ours::orders_settings(cluster)?;
     if side == Side::Record {
-        settings.graph = settings.graph.replace("isolation: batch", "isolation: record");
+        settings.graph = settings
+            .graph
+            .replace("isolation: batch", "isolation: record");
     }
-    ours::pass(cluster, &settings, triggers, side.name(), (size.warm, size.until()), samples)
+    ours::pass(
+        cluster,
+        &settings,
+        triggers,
+        side.name(),
+        (size.warm, size.until()),
+        samples,
+    )
 }
 
 /// The program in `benches/peers/kafka-streams`, compiled.
@@ -264,7 +286,10 @@ impl Peer {
         &self,
         cluster: &Cluster,
         side: Side,
-        round: usize, size: &Size, orders: &Loaded, samples: &mut Samples,
+        round: usize,
+        size: &Size,
+        orders: &Loaded,
+        samples: &mut Samples,
     ) -> Result<Passed> {
         let variant = if side == Side::Tree { "tree" } else { "bytes" };
         // of this pass alone, so that it starts at the beginning

@@ -21,15 +21,28 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     cluster.weir_topics(PARTITIONS)?;
     crate::say(&format!("loading {RECORDS} records of 1 KiB …"));
     let triggers = cluster.load(TRIGGERS, PARTITIONS, RECORDS, |n| {
-        (orders::key(n), orders::trigger(n, COPY, data(n, DATA_BYTES)).to_vec())
+        (
+            orders::key(n),
+            orders::trigger(n, COPY, data(n, DATA_BYTES)).to_vec(),
+        )
     })?;
     let with = ours::copy_settings(cluster)?;
-    let without = Settings { transactions: false, ..with.clone() };
+    let without = Settings {
+        transactions: false,
+        ..with.clone()
+    };
     let (mut by_rate, mut by_cpu, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for pair in 0..PAIRS {
         let mut samples = Samples::of(RECORDS, |n| data(n, DATA_BYTES));
         let mut pass = |settings: &Settings, what: &str| {
-            ours::pass(cluster, settings, &triggers, what, (WARM, RECORDS - RECORDS / 10), &mut samples)
+            ours::pass(
+                cluster,
+                settings,
+                &triggers,
+                what,
+                (WARM, RECORDS - RECORDS / 10),
+                &mut samples,
+            )
         };
         // whoever comes first in a pair finds another machine than who comes second
         let (on, off) = if pair % 2 == 0 {
@@ -41,15 +54,25 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         };
         by_rate.push((1.0 - on.per_s / off.per_s) * 100.0);
         by_cpu.push((on.cpu_us / off.cpu_us - 1.0) * 100.0);
-        told.push(format!("{:.0}/s of {:.0}/s, {:.1} µs of {:.1} µs", on.per_s, off.per_s, on.cpu_us, off.cpu_us));
+        told.push(format!(
+            "{:.0}/s of {:.0}/s, {:.1} µs of {:.1} µs",
+            on.per_s, off.per_s, on.cpu_us, off.cpu_us
+        ));
     }
     cluster.empty(TRIGGERS, PARTITIONS)?;
     let note = format!(
         "median of {PAIRS} pairs of {RECORDS} records of 1 KiB, a commit each 100 ms; by CPU {:.1} %; {}; {}",
-        median(&mut by_cpu), told.join("; "), load()
+        median(&mut by_cpu),
+        told.join("; "),
+        load()
     );
-    let mut row = Row::new(NAMES[0], median(&mut by_rate), "%").target(Target::AtMost(10.0)).note(note);
-    row.against = format!("the same line with transactions switched off; {}", row.against);
+    let mut row = Row::new(NAMES[0], median(&mut by_rate), "%")
+        .target(Target::AtMost(10.0))
+        .note(note);
+    row.against = format!(
+        "the same line with transactions switched off; {}",
+        row.against
+    );
     row.ratio = None;
     Ok(vec![row])
 }
