@@ -347,6 +347,21 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Every command that the page about `weir serve` shows.
+    #[test]
+    fn what_the_docs_show() {
+        let page = include_str!("../../docs/serve.md");
+        let shown: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("weir "))
+            .collect();
+        assert!(shown.len() > 6, "{shown:?}");
+        for line in shown {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {parsed:?}");
+        }
+    }
+
     #[test]
     fn what_users_type() {
         for line in [

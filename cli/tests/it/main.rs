@@ -9,4 +9,5 @@ mod http;
 mod kill;
 mod line;
 mod proof;
+mod serve;
 mod weir;

@@ -25,11 +25,21 @@ const WAIT: Duration = Duration::from_secs(15);
 /// How long a read is given to be refused.
 const READ: Duration = Duration::from_secs(2);
 
-pub(super) fn doctor(args: &DoctorArgs, global: &Global, output: &mut Output) -> anyhow::Result<Exit> {
+pub(super) fn doctor(
+    args: &DoctorArgs,
+    global: &Global,
+    output: &mut Output,
+) -> anyhow::Result<Exit> {
     let kafka = kafka(args.topics.brokers.as_ref(), global)?;
     let wanted = wanted_topics(args.topics.file.as_ref())?;
-    let flags = args.store.iter().map(|url| ("store.url", url.clone().into()));
-    let config = config::load(global.config.as_ref(), Overrides::of_process(flags.collect()))?;
+    let flags = args
+        .store
+        .iter()
+        .map(|url| ("store.url", url.clone().into()));
+    let config = config::load(
+        global.config.as_ref(),
+        Overrides::of_process(flags.collect()),
+    )?;
     let mut checks = vec![Check::ok("librdkafka", librdkafka())];
     let asked = Asked {
         kafka: &kafka,
@@ -54,7 +64,11 @@ pub(super) fn doctor(args: &DoctorArgs, global: &Global, output: &mut Output) ->
         }
     }
     checks.push(match &config.store.url {
-        None => Check::warn("store", "not asked: no --store, WEIR_STORE__URL or [store] url".to_owned(), "name it to have it looked at"),
+        None => Check::warn(
+            "store",
+            "not asked: no --store, WEIR_STORE__URL or [store] url".to_owned(),
+            "name it to have it looked at",
+        ),
         Some(url) => store(url.expose())?,
     });
     print(output, &checks)?;
@@ -71,7 +85,11 @@ impl Asked<'_> {
     fn reach(&self) -> Result<(Admin, Cluster), Check> {
         let advice = "are these the brokers, do they run, and do the listeners that they advertise lead there? for TLS and SASL see [kafka.properties]";
         let failed = |error: LogError| match error.disposition() {
-            Disposition::Retry => Check::fail("brokers", format!("{}: {error}", self.kafka.brokers), advice),
+            Disposition::Retry => Check::fail(
+                "brokers",
+                format!("{}: {error}", self.kafka.brokers),
+                advice,
+            ),
             _ => Check::fail("brokers", error.to_string(), "see the message"),
         };
         let admin = Admin::new(self.kafka).map_err(failed)?;
@@ -98,7 +116,10 @@ impl Asked<'_> {
                     addresses.len(),
                     cluster.id.as_deref().unwrap_or("?"),
                     addresses.join(", "),
-                    admin.offset_commits().1.map_or("?".to_owned(), |n| n.to_string())
+                    admin
+                        .offset_commits()
+                        .1
+                        .map_or("?".to_owned(), |n| n.to_string())
                 ),
             ),
             Err(error) => Check::fail("brokers", error.to_string(), "see the message"),
@@ -204,13 +225,27 @@ fn store(url: &str) -> anyhow::Result<Check> {
     let begun = Instant::now();
     let asked = runtime.block_on(async {
         let store = crate::serve::open(url).await.map_err(|e| e.to_string())?;
-        let answered = store.changes_after(i64::MAX, 1).await.map(drop).map_err(|e| e.to_string());
+        let answered = store
+            .changes_after(i64::MAX, 1)
+            .await
+            .map(drop)
+            .map_err(|e| e.to_string());
         store.close().await;
         answered
     });
     Ok(match asked {
-        Ok(()) => Check::ok("store", format!("{place}: its format is known, it answers in {:?}", begun.elapsed())),
-        Err(error) => Check::fail("store", format!("{place}: {error}"), "is it there, and are user, password and database right?"),
+        Ok(()) => Check::ok(
+            "store",
+            format!(
+                "{place}: its format is known, it answers in {:?}",
+                begun.elapsed()
+            ),
+        ),
+        Err(error) => Check::fail(
+            "store",
+            format!("{place}: {error}"),
+            "is it there, and are user, password and database right?",
+        ),
     })
 }
 

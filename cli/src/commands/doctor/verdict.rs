@@ -77,24 +77,39 @@ pub(super) fn topics(changes: &[(String, Change)]) -> Check {
         .map(|(topic, _)| &**topic)
         .collect();
     if !missing.is_empty() {
-        return Check::fail("topics", format!("missing: {}", missing.join(", ")), "weir topics apply");
+        return Check::fail(
+            "topics",
+            format!("missing: {}", missing.join(", ")),
+            "weir topics apply",
+        );
     }
     if changes.is_empty() {
         return Check::ok("topics", "all there, as wanted".to_owned());
     }
     let mut others: Vec<&str> = changes.iter().map(|(topic, _)| &**topic).collect();
     others.dedup();
-    Check::warn("topics", format!("not as wanted: {}", others.join(", ")), "weir topics plan")
+    Check::warn(
+        "topics",
+        format!("not as wanted: {}", others.join(", ")),
+        "weir topics plan",
+    )
 }
 
 /// How often records are kept, and how many copies there are when one is acknowledged.
 pub(super) fn replicas(current: &BTreeMap<String, Current>, brokers: usize) -> Vec<Check> {
     let names = |wrong: &dyn Fn(&Current) -> bool| -> String {
-        let found: Vec<&str> = current.iter().filter(|(_, c)| wrong(c)).map(|(name, _)| &**name).collect();
+        let found: Vec<&str> = current
+            .iter()
+            .filter(|(_, c)| wrong(c))
+            .map(|(name, _)| &**name)
+            .collect();
         found.join(", ")
     };
     let in_sync = |c: &Current| -> u32 {
-        c.settings.get("min.insync.replicas").and_then(|text| text.parse().ok()).unwrap_or(1)
+        c.settings
+            .get("min.insync.replicas")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(1)
     };
     let mut checks = Vec::new();
     let mut find = |level, wrong: &dyn Fn(&Current) -> bool, said: &str, advice| {
@@ -133,13 +148,19 @@ pub(super) fn replicas(current: &BTreeMap<String, Current>, brokers: usize) -> V
         "one replica more, or one in-sync replica less",
     );
     if checks.is_empty() && !current.is_empty() {
-        checks.push(Check::ok("replication", "two copies or more before anything is acknowledged".to_owned()));
+        checks.push(Check::ok(
+            "replication",
+            "two copies or more before anything is acknowledged".to_owned(),
+        ));
     }
     checks
 }
 
 /// Settings of the brokers, each by its address.
-pub(super) fn brokers(read: &[(String, BTreeMap<String, String>)], timeouts: Timeouts) -> Vec<Check> {
+pub(super) fn brokers(
+    read: &[(String, BTreeMap<String, String>)],
+    timeouts: Timeouts,
+) -> Vec<Check> {
     let mut checks = Vec::new();
     let count = read.len();
     let mut all_well = true;
@@ -148,7 +169,11 @@ pub(super) fn brokers(read: &[(String, BTreeMap<String, String>)], timeouts: Tim
         let mut add = |check: Check| {
             all_well = false;
             // what is wrong with all of them is said once
-            let known = |c: &Check| c.name == check.name && c.found.split_once(": ").map(|(_, said)| said) == check.found.split_once(": ").map(|(_, said)| said);
+            let known = |c: &Check| {
+                c.name == check.name
+                    && c.found.split_once(": ").map(|(_, said)| said)
+                        == check.found.split_once(": ").map(|(_, said)| said)
+            };
             if !checks.iter().any(known) {
                 checks.push(check);
             }
@@ -156,25 +181,41 @@ pub(super) fn brokers(read: &[(String, BTreeMap<String, String>)], timeouts: Tim
         if let Some(max) = number("transaction.max.timeout.ms")
             && max < timeouts.transaction.as_millis() as i64
         {
-            let (max, ours) = (Flat(Duration::from_millis(max.max(0) as u64)), Flat(timeouts.transaction));
+            let (max, ours) = (
+                Flat(Duration::from_millis(max.max(0) as u64)),
+                Flat(timeouts.transaction),
+            );
             add(Check::fail(
                 "transaction time-out",
                 format!("{address}: transaction.max.timeout.ms is {max}, and Weir asks for {ours}"),
                 "raise it, or lower kafka.transaction_timeout",
             ));
         }
-        let (state, state_isr) = (number("transaction.state.log.replication.factor"), number("transaction.state.log.min.isr"));
-        let (offsets, least) = (number("offsets.topic.replication.factor"), if count >= 3 { 3 } else { 1 });
+        let (state, state_isr) = (
+            number("transaction.state.log.replication.factor"),
+            number("transaction.state.log.min.isr"),
+        );
+        let (offsets, least) = (
+            number("offsets.topic.replication.factor"),
+            if count >= 3 { 3 } else { 1 },
+        );
         if state.is_some_and(|n| n < least) || offsets.is_some_and(|n| n < least) {
             add(Check::fail(
                 "transaction state",
-                format!("{address}: transaction.state.log.replication.factor {}, offsets.topic.replication.factor {}: with one broker the promises are lost", shown(state), shown(offsets)),
+                format!(
+                    "{address}: transaction.state.log.replication.factor {}, offsets.topic.replication.factor {}: with one broker the promises are lost",
+                    shown(state),
+                    shown(offsets)
+                ),
                 "three of each; existing internal topics have to be reassigned",
             ));
         } else if state.is_some_and(|n| n >= 3) && state_isr.is_some_and(|n| n < 2) {
             add(Check::fail(
                 "transaction state",
-                format!("{address}: transaction.state.log.min.isr is {}", shown(state_isr)),
+                format!(
+                    "{address}: transaction.state.log.min.isr is {}",
+                    shown(state_isr)
+                ),
                 "set it to 2",
             ));
         } else if state == Some(1) {
@@ -189,13 +230,18 @@ pub(super) fn brokers(read: &[(String, BTreeMap<String, String>)], timeouts: Tim
         {
             add(Check::fail(
                 "offset retention",
-                format!("{address}: offsets.retention.minutes is {minutes}: processors that are stopped for longer find their offsets gone and stop with an alert"),
+                format!(
+                    "{address}: offsets.retention.minutes is {minutes}: processors that are stopped for longer find their offsets gone and stop with an alert"
+                ),
                 "10080 (7 days, the default) or more",
             ));
         }
     }
     if all_well && count > 0 {
-        checks.push(Check::ok("broker settings", "transactions and offsets are kept as they have to be".to_owned()));
+        checks.push(Check::ok(
+            "broker settings",
+            "transactions and offsets are kept as they have to be".to_owned(),
+        ));
     }
     checks
 }
@@ -208,8 +254,16 @@ pub(super) fn group(name: &str, found: &Group) -> Check {
     let said = format!("{name}: {} with {} members", found.state, found.members);
     match &*found.state {
         "Stable" => Check::ok("group", said),
-        "Empty" | "Dead" => Check::warn("group", said, "no processor runs; start weir serve --role processor"),
-        _ => Check::warn("group", said, "it rebalances; if it goes on doing so, a processor comes and goes: look at their logs"),
+        "Empty" | "Dead" => Check::warn(
+            "group",
+            said,
+            "no processor runs; start weir serve --role processor",
+        ),
+        _ => Check::warn(
+            "group",
+            said,
+            "it rebalances; if it goes on doing so, a processor comes and goes: look at their logs",
+        ),
     }
 }
 
@@ -217,11 +271,26 @@ pub(super) fn group(name: &str, found: &Group) -> Check {
 pub(super) fn hanging(first: &[Open], second: &[Open]) -> Check {
     let hangs: Vec<String> = second
         .iter()
-        .filter(|open| first.iter().any(|f| f.topic == open.topic && f.partition == open.partition && f.stable == open.stable))
-        .map(|open| format!("{}/{} at offset {} ({} behind it)", open.topic, open.partition, open.stable, open.behind))
+        .filter(|open| {
+            first.iter().any(|f| {
+                f.topic == open.topic && f.partition == open.partition && f.stable == open.stable
+            })
+        })
+        .map(|open| {
+            format!(
+                "{}/{} at offset {} ({} behind it)",
+                open.topic, open.partition, open.stable, open.behind
+            )
+        })
         .collect();
     if hangs.is_empty() {
-        return Check::ok("open transactions", format!("none that is older than the time-out ({} were open and ended)", first.len()));
+        return Check::ok(
+            "open transactions",
+            format!(
+                "none that is older than the time-out ({} were open and ended)",
+                first.len()
+            ),
+        );
     }
     Check::fail(
         "open transactions",
@@ -232,10 +301,16 @@ pub(super) fn hanging(first: &[Open], second: &[Open]) -> Check {
 
 pub(super) fn clocks(clocks: Clocks) -> Check {
     let Clocks { ahead_ms, error_ms } = clocks;
-    let found = format!("a record was written and read back; the broker's clock is {ahead_ms} ms (± {error_ms}) ahead of this machine's");
+    let found = format!(
+        "a record was written and read back; the broker's clock is {ahead_ms} ms (± {error_ms}) ahead of this machine's"
+    );
     let sure = ahead_ms.abs() - error_ms;
     if sure > CLOCK_FAIL_MS {
-        Check::fail("write", found, "set both by NTP: retention and times of triggers go by them")
+        Check::fail(
+            "write",
+            found,
+            "set both by NTP: retention and times of triggers go by them",
+        )
     } else if sure > CLOCK_WARN_MS {
         Check::warn("write", found, "set both by NTP")
     } else {
@@ -248,11 +323,17 @@ mod tests {
     use super::*;
 
     fn levels(checks: &[Check]) -> Vec<(&'static str, Level)> {
-        checks.iter().map(|check| (check.name, check.level)).collect()
+        checks
+            .iter()
+            .map(|check| (check.name, check.level))
+            .collect()
     }
 
     fn settings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -283,18 +364,45 @@ mod tests {
             ("offsets.topic.replication.factor", "3"),
             ("offsets.retention.minutes", "10080"),
         ]);
-        let three = |settings: &BTreeMap<String, String>| -> Vec<_> { (1..=3).map(|n| (format!("b:{n}"), settings.clone())).collect() };
+        let three = |settings: &BTreeMap<String, String>| -> Vec<_> {
+            (1..=3)
+                .map(|n| (format!("b:{n}"), settings.clone()))
+                .collect()
+        };
         let timeouts = Timeouts::default();
-        assert_eq!(levels(&brokers(&three(&good), timeouts)), [("broker settings", Level::Ok)]);
+        assert_eq!(
+            levels(&brokers(&three(&good), timeouts)),
+            [("broker settings", Level::Ok)]
+        );
         for (name, value, expected) in [
-            ("transaction.max.timeout.ms", "5000", ("transaction time-out", Level::Fail)),
-            ("transaction.state.log.replication.factor", "1", ("transaction state", Level::Fail)),
-            ("transaction.state.log.min.isr", "1", ("transaction state", Level::Fail)),
-            ("offsets.retention.minutes", "60", ("offset retention", Level::Fail)),
+            (
+                "transaction.max.timeout.ms",
+                "5000",
+                ("transaction time-out", Level::Fail),
+            ),
+            (
+                "transaction.state.log.replication.factor",
+                "1",
+                ("transaction state", Level::Fail),
+            ),
+            (
+                "transaction.state.log.min.isr",
+                "1",
+                ("transaction state", Level::Fail),
+            ),
+            (
+                "offsets.retention.minutes",
+                "60",
+                ("offset retention", Level::Fail),
+            ),
         ] {
             let mut wrong = good.clone();
             wrong.insert(name.to_owned(), value.to_owned());
-            assert_eq!(levels(&brokers(&three(&wrong), timeouts)), [expected], "{name}");
+            assert_eq!(
+                levels(&brokers(&three(&wrong), timeouts)),
+                [expected],
+                "{name}"
+            );
         }
     }
 
@@ -307,7 +415,11 @@ mod tests {
             behind: 3,
         };
         let first = [open(0, 5), open(1, 7)];
-        assert_eq!(hanging(&first, &[open(0, 6), open(2, 7)]).level, Level::Ok, "they ended, others began");
+        assert_eq!(
+            hanging(&first, &[open(0, 6), open(2, 7)]).level,
+            Level::Ok,
+            "they ended, others began"
+        );
         assert_eq!(hanging(&first, &[open(1, 7)]).level, Level::Fail);
         assert_eq!(hanging(&[], &[]).level, Level::Ok);
     }
@@ -317,18 +429,36 @@ mod tests {
         let level = |ahead_ms, error_ms| clocks(Clocks { ahead_ms, error_ms }).level;
         assert_eq!(level(900, 1), Level::Ok);
         assert_eq!(level(-2_000, 5), Level::Warn);
-        assert_eq!(level(2_000, 1_500), Level::Ok, "the write took too long to tell");
+        assert_eq!(
+            level(2_000, 1_500),
+            Level::Ok,
+            "the write took too long to tell"
+        );
         assert_eq!(level(120_000, 5), Level::Fail);
     }
 
     #[test]
     fn missing_topics_fail_and_others_warn() {
         let set = |topic: &str| {
-            (topic.to_owned(), Change::Set { setting: "retention.ms", from: None, to: "1".to_owned() })
+            (
+                topic.to_owned(),
+                Change::Set {
+                    setting: "retention.ms",
+                    from: None,
+                    to: "1".to_owned(),
+                },
+            )
         };
-        let create = Change::Create { partitions: 1, replication: None, settings: BTreeMap::new() };
+        let create = Change::Create {
+            partitions: 1,
+            replication: None,
+            settings: BTreeMap::new(),
+        };
         assert_eq!(topics(&[]).level, Level::Ok);
         assert_eq!(topics(&[set("a"), set("a")]).found, "not as wanted: a");
-        assert_eq!(topics(&[set("a"), ("b".to_owned(), create)]).level, Level::Fail);
+        assert_eq!(
+            topics(&[set("a"), ("b".to_owned(), create)]).level,
+            Level::Fail
+        );
     }
 }

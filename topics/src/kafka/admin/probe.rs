@@ -95,13 +95,26 @@ impl Admin {
         consumer.assign(&list).map_err(LogError::unavailable)?;
         match consumer.poll(wait) {
             None | Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => Ok(()),
-            Some(Err(error)) => Err(may(error, &format!("READ and DESCRIBE on the topic {topic}, and READ on the groups that begin with weir."))),
+            Some(Err(error)) => Err(may(
+                error,
+                &format!(
+                    "READ and DESCRIBE on the topic {topic}, and READ on the groups that begin with weir."
+                ),
+            )),
         }
     }
 
     /// The partitions of a topic in which a transaction is open now.
-    pub fn open_transactions(&self, topic: &str, partitions: u32, wait: Duration) -> Result<Vec<Open>> {
-        let (committed, all) = (self.consumer("read_committed")?, self.consumer("read_uncommitted")?);
+    pub fn open_transactions(
+        &self,
+        topic: &str,
+        partitions: u32,
+        wait: Duration,
+    ) -> Result<Vec<Open>> {
+        let (committed, all) = (
+            self.consumer("read_committed")?,
+            self.consumer("read_uncommitted")?,
+        );
         let mut open = Vec::new();
         for partition in 0..partitions {
             let end = |consumer: &BaseConsumer<Kept>| {
@@ -138,14 +151,21 @@ impl Admin {
     }
 
     fn written(&self, topic: &str, wait: Duration) -> Result<Clocks> {
-        let writing = |error| may(error, "WRITE and DESCRIBE on the topics that begin with weir.");
+        let writing = |error| {
+            may(
+                error,
+                "WRITE and DESCRIBE on the topics that begin with weir.",
+            )
+        };
         let producer = self.producer(wait)?;
         // the first write also finds out where the partition is: it tells nothing about the clock
         let mut clocks = None;
         for round in 0..2 {
             producer.begin_transaction().map_err(writing)?;
             let before = now_ms();
-            let record = BaseRecord::<(), [u8]>::to(topic).partition(0).payload(b"weir doctor");
+            let record = BaseRecord::<(), [u8]>::to(topic)
+                .partition(0)
+                .payload(b"weir doctor");
             producer.send(record).map_err(|(error, _)| writing(error))?;
             let deadline = std::time::Instant::now() + wait;
             while producer.in_flight_count() > 0 && std::time::Instant::now() < deadline {
@@ -172,10 +192,14 @@ impl Admin {
                     stamped = message.timestamp().to_millis();
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-                Some(Err(error)) => return Err(may(error, "READ on the topics that begin with weir.")),
+                Some(Err(error)) => {
+                    return Err(may(error, "READ on the topics that begin with weir."));
+                }
             }
         }
-        let ((before, after), Some(broker)) = (clocks.unwrap_or_default(), stamped.filter(|_| seen == 2)) else {
+        let ((before, after), Some(broker)) =
+            (clocks.unwrap_or_default(), stamped.filter(|_| seen == 2))
+        else {
             return Err(LogError::unavailable(format!(
                 "what was committed to \"{topic}\" was not read within {wait:?}"
             )));

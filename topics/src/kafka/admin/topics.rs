@@ -183,7 +183,11 @@ pub(super) fn options() -> AdminOptions {
         .request_timeout(Some(WAIT))
 }
 
-pub(super) fn each(answers: Vec<Result<String, (String, Code)>>, doing: &str, topic: &str) -> Result<()> {
+pub(super) fn each(
+    answers: Vec<Result<String, (String, Code)>>,
+    doing: &str,
+    topic: &str,
+) -> Result<()> {
     for answer in answers {
         answer.map_err(|(_, code)| refused(doing, topic, code))?;
     }
