@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use topics::kafka::admin::plan::{Change, Wanted, plan};
@@ -16,6 +16,7 @@ use crate::output::{Output, Progress, Rows};
 
 /// How long the brokers are waited for.
 const REACH: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Exit code 0: all is, or has been made, as wanted; 1: something is left.
 pub(super) fn topics(
@@ -25,14 +26,14 @@ pub(super) fn topics(
 ) -> anyhow::Result<Exit> {
     match command {
         TopicsCommand::Plan(args) => {
-            let (_, changes) = planned(args, global)?;
-            print(output, &changes)?;
+            print(output, &Asked::new(args, global)?.changes()?)?;
             Ok(Exit::Ok)
         }
         TopicsCommand::Apply { args, yes } => {
-            let (admin, changes) = planned(args, global)?;
+            let asked = Asked::new(args, global)?;
+            let changes = asked.changes()?;
             print(output, &changes)?;
-            apply(&admin, &changes, *yes, output.progress())
+            apply(&asked, &changes, *yes, output.progress())
         }
     }
 }
@@ -73,51 +74,80 @@ pub(super) fn wanted_topics(file: Option<&PathBuf>) -> anyhow::Result<Vec<Wanted
 
 type Changes = Vec<(String, Change)>;
 
-fn planned(args: &TopicsArgs, global: &Global) -> anyhow::Result<(Admin, Changes)> {
-    let all = wanted_topics(args.file.as_ref())?;
-    let kafka = kafka(args.brokers.as_ref(), global)?;
-    let failed = |error| unreachable(&kafka.brokers, error);
-    let admin = Admin::new(&kafka).map_err(failed)?;
-    admin.cluster(REACH).map_err(failed)?;
-    let names: Vec<&str> = all.iter().map(|topic| &*topic.spec.name).collect();
-    let current = admin.topics(&names).map_err(failed)?;
-    Ok((admin, plan(&all, &current)))
+/// What is wanted, and where.
+struct Asked {
+    admin: Admin,
+    wanted: Vec<Wanted>,
+}
+
+impl Asked {
+    fn new(args: &TopicsArgs, global: &Global) -> anyhow::Result<Self> {
+        let wanted = wanted_topics(args.file.as_ref())?;
+        let kafka = kafka(args.brokers.as_ref(), global)?;
+        let failed = |error| unreachable(&kafka.brokers, error);
+        let admin = Admin::new(&kafka).map_err(failed)?;
+        admin.cluster(REACH).map_err(failed)?;
+        Ok(Self { admin, wanted })
+    }
+
+    fn changes(&self) -> anyhow::Result<Changes> {
+        let names: Vec<&str> = self.wanted.iter().map(|t| &*t.spec.name).collect();
+        let current = self
+            .admin
+            .topics(&names)
+            .map_err(|e| Failure::failed(e.to_string()))?;
+        Ok(plan(&self.wanted, &current))
+    }
+
+    /// The brokers hear of a change one after the other. Whoever looks next shall see it.
+    fn settle(&self, done: &Changes, progress: Progress) -> anyhow::Result<()> {
+        let deadline = Instant::now() + REACH;
+        while self.changes()?.iter().any(|change| done.contains(change)) {
+            if Instant::now() > deadline {
+                progress.note("not every broker has heard of all of it yet");
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
+    }
 }
 
 /// Does what may be done, topic by topic; the first refusal ends it.
-fn apply(admin: &Admin, changes: &Changes, yes: bool, progress: Progress) -> anyhow::Result<Exit> {
+fn apply(asked: &Asked, changes: &Changes, yes: bool, progress: Progress) -> anyhow::Result<Exit> {
+    let may = |(_, change): &&(String, Change)| match change {
+        Change::Cannot { .. } => false,
+        Change::Partitions { .. } => yes,
+        Change::Create { .. } | Change::Set { .. } => true,
+    };
+    let done: Changes = changes.iter().filter(may).cloned().collect();
     let mut by_topic: BTreeMap<&str, Vec<Change>> = BTreeMap::new();
-    let mut left = Vec::new();
-    for (topic, change) in changes {
-        let may = match change {
-            Change::Cannot { .. } => false,
-            Change::Partitions { .. } => yes,
-            Change::Create { .. } | Change::Set { .. } => true,
-        };
-        if may {
-            by_topic.entry(topic).or_default().push(change.clone());
-        } else {
-            left.push((topic, change));
-        }
+    for (topic, change) in &done {
+        by_topic.entry(topic).or_default().push(change.clone());
     }
     for (topic, changes) in by_topic {
-        admin
+        asked
+            .admin
             .change(topic, &changes)
             .map_err(|e| Failure::failed(e.to_string()))?;
         progress.note(&format!("{topic}: done"));
     }
-    for (topic, change) in &left {
-        let (what, instead) = match change {
-            Change::Cannot { what, instead } => (what.clone(), instead.clone()),
-            other => (said(other), "with more partitions each key's records go to another one, and their order breaks once; agree with --yes".to_owned()),
+    asked.settle(&done, progress)?;
+    let mut exit = Exit::Ok;
+    for (topic, change) in changes.iter().filter(|change| !may(change)) {
+        let instead = match change {
+            Change::Cannot { instead, .. } => instead,
+            _ => {
+                "with more partitions each key's records go to another one, and their order breaks once; agree with --yes"
+            }
         };
-        progress.note(&format!("{topic}: {what} was not done: {instead}"));
+        progress.note(&format!(
+            "{topic}: {} was not done: {instead}",
+            said(change)
+        ));
+        exit = Exit::Failed;
     }
-    Ok(if left.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Failed
-    })
+    Ok(exit)
 }
 
 fn print(output: &mut Output, changes: &Changes) -> std::io::Result<()> {

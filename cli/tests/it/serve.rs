@@ -1,7 +1,7 @@
 //! `weir serve`, `weir topics` and `weir doctor` on a real Kafka, and what they say where there is none or a wrong one.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -271,7 +271,13 @@ fn topics_doctor_and_roles_on_kafka() {
     assert!(processor.said().contains(TRIGGERS));
     assert_eq!(processor.get("/readyz").unwrap().0, 503);
 
+    assert_eq!(processor.stop(), Some(0));
+
     topics(brokers, folder.path());
+    let processor = Serve::start(
+        folder.path(),
+        &[&["--role", "processor"][..], &common].concat(),
+    );
     processor.ready();
     let others = Serve::start(
         folder.path(),
@@ -299,12 +305,19 @@ fn topics_doctor_and_roles_on_kafka() {
             "--input",
             input.to_str().unwrap(),
             "--timeout",
-            "100s",
+            "60s",
             "-o",
             "json",
         ],
-    )
-    .ok();
+    );
+    assert_eq!(
+        ran.code,
+        0,
+        "{}\n{}\n{}",
+        ran.err,
+        processor.said(),
+        others.said()
+    );
     assert_eq!(ran.lines().len(), 20, "{}", ran.out);
 
     let doctor = weir(&[&["doctor", "--write", "-o", "json"][..], &common].concat());
