@@ -150,12 +150,11 @@ impl Asked<'_> {
             Ok(()) => Check::ok("transactional producer", "can be opened".to_owned()),
             Err(error) => refused("transactional producer", error),
         });
-        for group in [catalog::GROUP_PROCESSORS] {
-            checks.push(match admin.group(group, WAIT) {
-                Ok(found) => verdict::group(group, &found),
-                Err(error) => refused("group", error),
-            });
-        }
+        let group = catalog::GROUP_PROCESSORS;
+        checks.push(match admin.group(group, WAIT) {
+            Ok(found) => verdict::group(group, &found),
+            Err(error) => refused("group", error),
+        });
         checks.push(if self.write {
             match admin.write(WAIT) {
                 Ok(clocks) => verdict::clocks(clocks),
