@@ -156,6 +156,15 @@ impl Standing {
         }
     }
 
+    /// The same owner reads on from the committed offset. A commit that failed may have happened all the same: then there
+    /// was progress.
+    pub fn after_rewind(&self, before: i64, committed: i64) -> Self {
+        match *self {
+            Self::Counted { .. } if committed > before => Self::Proven,
+            standing => standing,
+        }
+    }
+
     /// Results up to `next_offset` (exclusive) are about to be committed: the note that goes with them, and the standing after it.
     pub fn progress(&self, next_offset: i64, epoch: u64) -> (Note, Self) {
         let plain = Note {

@@ -243,7 +243,11 @@ impl Lane {
                     self.note(at, self.owned[at].committed, note)?;
                     self.owned[at].standing = then;
                 }
-                Next::Alone { .. } | Next::Condemned if !self.out.is_empty() => return Ok(None),
+                Next::Alone { .. } | Next::Condemned
+                    if !self.out.is_empty() || !self.sent.is_empty() =>
+                {
+                    return Ok(None);
+                }
                 Next::Alone { note } => {
                     if self.around.alone.swap(true, Ordering::AcqRel) {
                         return Ok(None);
@@ -573,7 +577,9 @@ impl Lane {
             self.own(position);
             // What this owner knows counts, not what it noted.
             if let (Some(known), Some(owned)) = (known, self.owned.last_mut()) {
-                owned.standing = known.standing;
+                owned.standing = known
+                    .standing
+                    .after_rewind(known.committed, owned.committed);
             }
         }
         self.start(unstarted)?;
