@@ -18,11 +18,39 @@ use crate::error::ProcessorError;
 use crate::run::{Entry, Finished, Run};
 use crate::wasm::{Broken, Call, Called, Outcome, Pool, StepEvent};
 
+/// The graphs in use.
+pub trait Graphs: Send + Sync {
+    /// The active version of a graph; `None`: there is no such graph.
+    fn active(&self, tenant: &str, graph: &str) -> Result<Option<Arc<Loaded>>, ProcessorError>;
+    /// A version by its id; `None`: nobody knows it.
+    fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError>;
+}
+
+impl Graphs for Definitions {
+    fn active(&self, tenant: &str, graph: &str) -> Result<Option<Arc<Loaded>>, ProcessorError> {
+        self.active(tenant, graph)
+    }
+    fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError> {
+        self.version(version)
+    }
+}
+
+/// What calls steps: the WASM engine, or the simulation's closures.
+pub trait Steps: Send {
+    fn call(&mut self, loaded: &Loaded, index: StepIndex, call: &Call<'_>) -> Called;
+}
+
+impl Steps for Pool {
+    fn call(&mut self, loaded: &Loaded, index: StepIndex, call: &Call<'_>) -> Called {
+        self.call(&loaded.modules[index], call)
+    }
+}
+
 /// What a worker needs for its records. One per worker thread.
-pub(crate) struct Executor {
-    definitions: Arc<Definitions>,
+pub struct Executor {
+    definitions: Arc<dyn Graphs>,
     config: ProcessorConfig,
-    pool: Pool,
+    steps: Box<dyn Steps>,
     results: Topic,
     hops: Topic,
     dead_letters: Topic,
@@ -74,11 +102,19 @@ impl Subject {
 impl Executor {
     pub(crate) fn new(definitions: Arc<Definitions>, config: ProcessorConfig) -> Self {
         let pool = Pool::new(definitions.engine(), config.instances_kept);
+        Self::with(definitions, Box::new(pool), config)
+    }
+
+    pub fn with(
+        definitions: Arc<dyn Graphs>,
+        steps: Box<dyn Steps>,
+        config: ProcessorConfig,
+    ) -> Self {
         let (results, hops, dead_letters) = (RESULTS.into(), HOPS.into(), DEAD_LETTERS.into());
         Self {
             definitions,
             config,
-            pool,
+            steps,
             results,
             hops,
             dead_letters,
@@ -86,7 +122,7 @@ impl Executor {
     }
 
     /// Everything that this record becomes, in order. `now_ms`: the log's timestamp of what is written.
-    pub(crate) fn execute(
+    pub fn execute(
         &mut self,
         from: &Fetched,
         now_ms: i64,
@@ -107,11 +143,7 @@ impl Executor {
 
     /// A record that has ended its process again and again: a dead letter and, where it can be told whose it was, a
     /// failed result. Nothing of it is run; it is decoded, as every reader of the dead letter will do.
-    pub(crate) fn condemn(
-        &self,
-        from: &Fetched,
-        now_ms: i64,
-    ) -> Result<Vec<Outgoing>, ProcessorError> {
+    pub fn condemn(&self, from: &Fetched, now_ms: i64) -> Result<Vec<Outgoing>, ProcessorError> {
         let reason = format!(
             "the process that ran this record died {} times in a row; mend the step, then redrive the dead letter",
             crate::isolation::DEATHS_MAX
@@ -269,8 +301,9 @@ impl Executor {
                 &many
             }
         };
-        self.pool.call(
-            &loaded.modules[index],
+        self.steps.call(
+            loaded,
+            index,
             &Call {
                 tenant: &subject.tenant,
                 graph: &subject.graph,

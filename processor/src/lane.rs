@@ -582,7 +582,17 @@ impl Lane {
                     .after_rewind(known.committed, owned.committed);
             }
         }
-        self.start(unstarted)?;
+        match self.start(unstarted) {
+            // The group has gone on without us. Only a poll would tell, and it would bring records of what is not
+            // started; aborting and starting again would never poll: join anew instead.
+            Err(ProcessorError::Log(LogError::Moved { .. })) => {
+                return Err(LogError::Fenced {
+                    owner: self.slot.clone(),
+                }
+                .into());
+            }
+            started => started?,
+        }
         Ok(self.port.resume(&all)?)
     }
 

@@ -27,6 +27,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::{ProcessorConfig, Reads};
 pub use definitions::{Definitions, Loaded};
 pub use error::ProcessorError;
+pub use execute::{Executor, Graphs, Steps};
 pub use follow::follow;
 pub use lane::{Lane, Surroundings};
 pub use processor::Processor;
