@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. The longer ones: `make bench` and `make prove`, each with ONLY=name,name.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench prove lint deny prerequisites
+.PHONY: help run test bench prove soak lint deny prerequisites
 
 # Cargo's own progress is the progress bar.
 CARGO ?= cargo
@@ -11,6 +11,7 @@ help:
 	@echo "make test    everything that CI checks"
 	@echo "make bench   measure, and write target/bench.json   (ONLY=name,name for a part)"
 	@echo "make prove   inject faults and count, and write target/prove.json   (ONLY=T1,T6 for a part)"
+	@echo "make soak    a million seeds of the simulation      (SEEDS=n, SEED=n for one in full)"
 
 prerequisites:
 	@sh xtask/prerequisites.sh
@@ -41,3 +42,7 @@ prove: prerequisites
 	@sh xtask/prerequisites.sh test
 	$(CARGO) build --release --workspace --all-targets
 	@target/release/xtask prove "$(ONLY)"
+
+soak: prerequisites
+	$(CARGO) build --release --workspace --bin sim
+	@ONLY="$(ONLY)" SEEDS="$(SEEDS)" SEED="$(SEED)" target/release/sim

@@ -347,6 +347,11 @@ impl Lane {
         let full = self.pending.len() >= PENDING_RECORDS || self.pending.bytes() >= PENDING_BYTES;
         let now = self.clock.now();
         if full && now.saturating_duration_since(self.polled_at) < FULL_POLL {
+            // Nothing runs and nothing was handed out: something holds it up, and asking at once again would spin.
+            if self.out.is_empty() {
+                let wait = self.until_due().unwrap_or(HELD_POLL);
+                self.clock.sleep(wait.min(HELD_POLL));
+            }
             return Ok(());
         }
         if full != self.paused {
@@ -407,7 +412,15 @@ impl Lane {
         if unstarted.is_empty() {
             return Ok(());
         }
-        started::check(&*self.around.log, &unstarted)?;
+        match started::check(&*self.around.log, &unstarted) {
+            Err(ProcessorError::OffsetMissing { partition }) if !self.missing(&partition)? => {
+                return Err(LogError::Moved {
+                    group: self.join.group.clone(),
+                }
+                .into());
+            }
+            checked => checked?,
+        }
         if !self.sent.is_empty() {
             self.commit()?;
         }
@@ -429,6 +442,14 @@ impl Lane {
         self.port.commit(starts.clone())?;
         starts.into_iter().for_each(|start| self.own(start));
         Ok(())
+    }
+
+    /// Whether this one has no committed offset still. The answer that came with the assignment may be old: while this
+    /// lane was held up, another one may have started the partition.
+    fn missing(&mut self, partition: &Partition) -> Result<bool, ProcessorError> {
+        let now = self.port.abort()?;
+        let missing = |a: &Assigned| a.committed.is_none() && a.partition == *partition;
+        Ok(now.iter().any(missing))
     }
 
     fn own(&mut self, position: Position) {

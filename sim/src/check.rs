@@ -174,7 +174,7 @@ pub(crate) fn check(broker: &Broker, orders: &[Order], deaths: u64) -> Verdict {
     }
     in_order(broker, &results, &mut verdict);
     marks(broker, &mut verdict);
-    verdict.wrong.extend(broker.broken.iter().cloned());
+    verdict.wrong.splice(0..0, broker.broken.iter().cloned());
     verdict
 }
 

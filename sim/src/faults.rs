@@ -40,8 +40,8 @@ impl Faults {
         let mut rate = |usual: u64| -> u64 {
             match random.below(4) {
                 0 | 1 => 0,
-                2 => usual / 3 + 1,
-                _ => usual * 2,
+                2 => usual,
+                _ => usual * 3,
             }
         };
         Self {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use generator::{Generator, Gn};
-use processor::{Executor, Graphs, Lane, ProcessorConfig, ProcessorError, Surroundings};
+use processor::{Executor, Graphs, Lane, ProcessorConfig, ProcessorError, Reads, Surroundings};
 use topics::catalog::{DEAD_LETTERS, HOPS, POSITIONS, RESULTS, TRIGGERS};
 
 use crate::broken::Variant;
@@ -63,7 +63,8 @@ struct Sim {
     fibers: Vec<Fiber>,
     graphs: Arc<dyn Graphs>,
     config: ProcessorConfig,
-    lanes: usize,
+    /// What each lane of a process reads.
+    lanes: Vec<Reads>,
     acts: Vec<(Micros, Act)>,
     foreign: Vec<Owner>,
     orders: Vec<Order>,
@@ -96,7 +97,11 @@ impl Sim {
         };
         let calm_at = random.between(5 * SECOND, 40 * SECOND);
         let processes = random.between(1, 3) as usize;
-        let lanes = random.between(1, 2) as usize;
+        let lanes = match random.below(3) {
+            0 => vec![Reads::Both],
+            1 => vec![Reads::Both, Reads::Both],
+            _ => vec![Reads::Triggers, Reads::Hops],
+        };
         let (acts, orders) = acts(&mut random, calm_at);
         let world = World::new(broker, faults, variant, random, traced);
         world.state().starts = (0..processes).map(|place| (0, place)).collect();
@@ -284,7 +289,7 @@ impl Sim {
             });
             state.processes.len() - 1
         };
-        for lane in 0..self.lanes {
+        for (lane, reads) in self.lanes.clone().into_iter().enumerate() {
             let thread = {
                 let mut state = self.world.state();
                 state.threads.push(Thread {
@@ -300,6 +305,7 @@ impl Sim {
                     thread,
                 },
                 slot: format!("{place}-{lane}"),
+                reads,
                 graphs: self.graphs.clone(),
                 config: self.config.clone(),
                 start: self.start,
@@ -327,13 +333,9 @@ impl Sim {
         }
         let mut state = self.world.state();
         let counts = state.counts;
-        let deaths = counts.crashes
-            + counts.fenced
-            + state.broker.group.expelled
-            + state.broker.timeouts
-            + counts.freezes
-            + counts.moved
-            + counts.stops;
+        // Whatever cuts an owner off leaves a count behind, as a death does.
+        let cut_off = state.broker.group.expelled + state.broker.timeouts + counts.fenced + counts.moved;
+        let deaths = counts.crashes + counts.freezes + counts.stops + cut_off;
         let mut verdict = check(&state.broker, &self.orders, deaths);
         verdict.wrong.splice(0..0, std::mem::take(&mut state.wrong));
         Ran {
@@ -351,6 +353,7 @@ impl Sim {
 struct OwnerThread {
     log: SimLog,
     slot: String,
+    reads: Reads,
     graphs: Arc<dyn Graphs>,
     config: ProcessorConfig,
     start: Instant,
@@ -398,7 +401,14 @@ impl OwnerThread {
                 log: self.log.clone(),
                 start: self.start,
             });
-            match Lane::open(&self.slot, around.clone(), self.config.clone(), work, clock) {
+            match Lane::open(
+                &self.slot,
+                self.reads,
+                around.clone(),
+                self.config.clone(),
+                work,
+                clock,
+            ) {
                 Ok(lane) => return lane.run(),
                 // The process would end and be started again.
                 Err(_) => self.log.world.pass(self.log.thread, 200 * MS),
@@ -416,7 +426,7 @@ fn acts(random: &mut Random, calm_at: Micros) -> (Vec<(Micros, Act)>, Vec<Order>
         random.between(5, 80)
     };
     // Killers are dear: three deaths each.
-    let killers = random.below(12) == 0;
+    let killers = random.below(12) == 0 && !large;
     let (mut acts, mut orders) = (Vec::new(), Vec::new());
     let mut number = 0;
     while number < count {

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 /// A crate and those of ours that it may depend on. Stages never depend on each other.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 11] = [
     ("schemas", &[]),
     ("topics", &["schemas"]),
     ("store", &["schemas"]),
@@ -40,6 +40,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
             "xtask",
         ],
     ),
+    ("sim", &["schemas", "topics", "processor"]),
     ("xtask", &[]),
 ];
 

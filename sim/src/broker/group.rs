@@ -15,6 +15,7 @@ pub(crate) enum News {
 }
 
 struct Member {
+    subscribed: Vec<usize>,
     news: VecDeque<News>,
     polled: Micros,
     /// When its process stopped, and until when.
@@ -89,9 +90,14 @@ impl Group {
 }
 
 impl Broker {
-    pub(crate) fn join(&mut self) -> MemberId {
+    pub(crate) fn join(&mut self, topics: &[topics::Topic]) -> MemberId {
+        let consumed = self.group.consumed.iter().copied();
+        let subscribed = consumed
+            .filter(|at| topics.contains(&self.name(*at).topic))
+            .collect();
         self.group.next += 1;
         let member = Member {
+            subscribed,
             news: VecDeque::new(),
             polled: self.now,
             silent: None,
@@ -196,31 +202,37 @@ impl Broker {
             return;
         }
         let mut came: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
+        let mut loads: BTreeMap<MemberId, usize> = BTreeMap::new();
+        for id in ids {
+            loads.insert(id, self.load(id));
+        }
         for at in self.group.consumed.clone() {
-            if self.group.holder(at).is_none() {
-                let least = self.least(&ids);
+            if self.group.holder(at).is_none()
+                && let Some(least) = self.least(at, &loads)
+            {
                 self.group.holders.insert(at, least);
                 came.entry(least).or_default().push(at);
+                *loads.entry(least).or_default() += 1;
             }
         }
         let mut leaves: BTreeMap<MemberId, Vec<usize>> = BTreeMap::new();
-        loop {
-            let least = self.least(&ids);
-            let most = *ids
-                .iter()
-                .max_by_key(|id| self.load(**id))
-                .expect("members");
-            if self.load(most) <= self.load(least) + 1 {
-                break;
+        for at in self.group.consumed.clone() {
+            let Some(holder) = self.group.holder(at) else {
+                continue;
+            };
+            let new = came.get(&holder).is_some_and(|new| new.contains(&at));
+            if new || self.group.leaving.contains(&at) {
+                continue;
             }
-            let movable = self.group.consumed.iter().copied().find(|at| {
-                self.group.holder(*at) == Some(most)
-                    && !self.group.leaving.contains(at)
-                    && !came.get(&most).is_some_and(|new| new.contains(at))
-            });
-            let Some(at) = movable else { break };
-            self.group.leaving.push(at);
-            leaves.entry(most).or_default().push(at);
+            let Some(least) = self.least(at, &loads) else {
+                continue;
+            };
+            if loads[&least] + 1 < loads[&holder] {
+                self.group.leaving.push(at);
+                leaves.entry(holder).or_default().push(at);
+                *loads.entry(holder).or_default() -= 1;
+                *loads.entry(least).or_default() += 1;
+            }
         }
         for (member, partitions) in leaves {
             self.tell(member, News::Leaves(partitions));
@@ -260,9 +272,10 @@ impl Broker {
             .count()
     }
 
-    fn least(&self, ids: &[MemberId]) -> MemberId {
-        *ids.iter()
-            .min_by_key(|id| self.load(**id))
-            .expect("members")
+    /// Who of those that want the partition has least to do.
+    fn least(&self, at: usize, loads: &BTreeMap<MemberId, usize>) -> Option<MemberId> {
+        let members = self.group.members.iter();
+        let wanting = members.filter(|(_, member)| member.subscribed.contains(&at));
+        wanting.map(|(id, _)| *id).min_by_key(|id| loads.get(id))
     }
 }

@@ -18,9 +18,9 @@ pub(super) struct SimLane {
 }
 
 impl SimLane {
-    pub(super) fn open(log: SimLog, join: &Join, slot: &str) -> Result<Self> {
+    pub(super) fn open(log: SimLog, join: Join, slot: &str) -> Result<Self> {
         let transaction = Transaction::take(log.clone(), &format!("{}-{slot}", join.group))?;
-        let member = Member::join(log.clone(), &join.group, join.records_max);
+        let member = Member::join(log.clone(), join);
         Ok(Self {
             log,
             member,

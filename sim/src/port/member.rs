@@ -1,7 +1,7 @@
 //! The consumer of a lane: partitions come with one poll and start with the next; those that leave are told and given
 //! back with the next poll.
 
-use topics::{Assigned, Fetched, LogError, Partition, Polled, Record, Result};
+use topics::{Assigned, Fetched, Join, LogError, Partition, Polled, Record, Result};
 
 use super::{SimLog, unavailable};
 use crate::broken::Variant;
@@ -23,9 +23,8 @@ struct Cursor {
 pub(super) struct Member {
     log: SimLog,
     id: Option<MemberId>,
-    group: String,
+    join: Join,
     cursors: Vec<Cursor>,
-    records_max: usize,
     /// The generation of a client that takes the group's metadata once.
     stale: Option<u64>,
 }
@@ -40,13 +39,12 @@ pub(super) fn fetched(partition: &Partition, records: Vec<(i64, Record)>) -> Vec
 }
 
 impl Member {
-    pub(super) fn join(log: SimLog, group: &str, records_max: usize) -> Self {
+    pub(super) fn join(log: SimLog, join: Join) -> Self {
         let mut member = Self {
             log,
             id: None,
-            group: group.to_owned(),
+            join,
             cursors: Vec::new(),
-            records_max,
             stale: None,
         };
         member.enter();
@@ -55,7 +53,7 @@ impl Member {
 
     fn enter(&mut self) {
         let mut state = self.log.world.state();
-        let id = state.broker.join();
+        let id = state.broker.join(&self.join.topics);
         state.threads[self.log.thread].member = Some(id);
         let thread = self.log.thread;
         state.trace(|| format!("lane {thread} joins as member {id}"));
@@ -210,7 +208,7 @@ impl Member {
         let first = state.random.index(count.max(1));
         self.cursors.rotate_left(first.min(count));
         for cursor in self.cursors.iter_mut().filter(|c| !c.paused && !c.leaving) {
-            let max = self.records_max - found.len();
+            let max = self.join.records_max - found.len();
             let (records, next) = state.broker.log(cursor.at).read(cursor.next, max, dirty);
             cursor.next = next;
             found.extend(fetched(&cursor.partition, records));
@@ -302,7 +300,7 @@ impl Member {
     }
 
     pub(super) fn group(&self) -> &str {
-        &self.group
+        &self.join.group
     }
 }
 

@@ -82,7 +82,7 @@ impl Log for SimLog {
 
     fn lane(&self, join: Join, slot: &str) -> Result<Box<dyn Lane>> {
         self.ask("opening a lane")?;
-        Ok(Box::new(SimLane::open(self.clone(), &join, slot)?))
+        Ok(Box::new(SimLane::open(self.clone(), join, slot)?))
     }
 
     fn consumer(&self, _: Join) -> Result<Box<dyn Consumer>> {
