@@ -92,7 +92,10 @@ impl Sim {
         broker.group.max_poll = TIMEOUTS.max_poll;
         let config = ProcessorConfig {
             batch_records_max: random.between(1, 60) as usize,
-            commit_interval: Duration::from_millis(random.below(150)),
+            commit_interval: Duration::from_millis(match random.below(4) {
+                0 => random.below(2_000),
+                _ => random.below(150),
+            }),
             ..ProcessorConfig::default()
         };
         let calm_at = random.between(5 * SECOND, 40 * SECOND);
@@ -334,7 +337,8 @@ impl Sim {
         let mut state = self.world.state();
         let counts = state.counts;
         // Whatever cuts an owner off leaves a count behind, as a death does.
-        let cut_off = state.broker.group.expelled + state.broker.timeouts + counts.fenced + counts.moved;
+        let cut_off =
+            state.broker.group.expelled + state.broker.timeouts + counts.fenced + counts.moved;
         let deaths = counts.crashes + counts.freezes + counts.stops + cut_off;
         let mut verdict = check(&state.broker, &self.orders, deaths);
         verdict.wrong.splice(0..0, std::mem::take(&mut state.wrong));

@@ -16,7 +16,7 @@ struct Proof {
     env: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 2] = [
+const PROOFS: [Proof; 3] = [
     Proof {
         id: "L1",
         test: "kill::nothing_is_lost_and_nothing_twice_when_weir_is_killed",
@@ -25,6 +25,11 @@ const PROOFS: [Proof; 2] = [
     Proof {
         id: "L2",
         test: "kill::the_checker_catches_offsets_committed_outside_the_transaction",
+        env: &[],
+    },
+    Proof {
+        id: "T25",
+        test: "seeds::nothing_is_lost_or_doubled_in_ten_thousand_seeds",
         env: &[],
     },
 ];
