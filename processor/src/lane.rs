@@ -514,8 +514,18 @@ impl Lane {
             }
         });
         self.release();
+        let ours = match &finished {
+            Ok(()) => false,
+            Err(ProcessorError::Log(e)) => e.disposition() != Disposition::Invalid,
+            Err(e) => !matches!(
+                e,
+                ProcessorError::Worker { .. }
+                    | ProcessorError::Thread(_)
+                    | ProcessorError::OffsetMissing { .. }
+            ),
+        };
         match finished {
-            Err(ProcessorError::Log(e)) if e.disposition() != Disposition::Invalid => {
+            Err(e) if ours => {
                 tracing::warn!(
                     "lane {} could not commit what it had at its end, whoever comes next runs it again: {e}",
                     self.slot
