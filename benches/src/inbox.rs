@@ -76,7 +76,6 @@ fn entry(n: u64, record: Bytes) -> Entry {
     let id = format!("{n:08x}-0000-4000-8000-000000000000");
     let execution = ExecutionId::derive(1_700_000_000_000 + n, "default", "bench", "hook", &id);
     Entry {
-        shard: 0,
         key: Key::new("default", "bench", "hook", &id),
         body_sha256: [7; 32],
         execution,

@@ -1,35 +1,38 @@
 //! The source that copies the changes of graphs from the store to `weir.graphs`.
 //!
 //! Invariants: changes are copied in the order of their epochs, each once; the shard's position is the epoch of the last
-//! one copied, committed together with the record. One thread owns the source; whoever opens the shard later fences it.
-//! Nothing is lost when a wake-up is: the thread also looks by itself.
+//! one copied, committed together with the record. Of all processes that run this, one owns the shard (`topics::shards`);
+//! whoever opens it later fences the last owner. Nothing is lost when a wake-up is: the owner also looks by itself.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
 use schemas::activation::{Activation, ActivationKind};
 use store::{Change, ChangeKind, Store};
 use tokio::runtime::Handle;
-use topics::{Disposition, Log, LogError, Outgoing, Record, Source, catalog};
+use tokio::sync::{Notify, watch};
+use topics::{Disposition, Log, LogError, Mine, Outgoing, Record, Shards, Source, catalog, shards};
 
-/// The one shard.
-pub const SHARD: &str = "graphs-0";
+/// The one shard is `graphs-0`.
+pub const KIND: &str = "graphs";
+const SHARD: u32 = 0;
 /// Changes of one transaction.
 const CHANGES_MAX: u32 = 500;
-/// How often it looks without having been told.
+/// How often the owner looks without having been told: other processes that share the store tell it nothing.
 const LOOK: Duration = Duration::from_secs(1);
+const LOOK_SHARED: Duration = Duration::from_millis(200);
 /// How long it waits after a failure, and after another owner took over: two owners must not chase each other.
 const RETRY: Duration = Duration::from_millis(200);
 const FENCED: Duration = Duration::from_secs(5);
 
-/// The running source. Dropping it stops the thread and waits for it.
+/// The running source. Dropping it stops its threads and waits for them.
 pub struct Activations {
-    /// Holds at most one wake-up: one is as good as many. `None` once it is to stop.
-    wake: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Holds at most one wake-up: one is as good as many.
+    wake: Arc<Notify>,
+    mine: watch::Receiver<Option<BTreeSet<u32>>>,
+    shards: Option<Shards>,
     state: Arc<Mutex<State>>,
 }
 
@@ -42,50 +45,51 @@ struct State {
 }
 
 impl Activations {
-    /// Starts the thread. `runtime` runs the store's calls.
+    /// Starts the threads. `runtime` runs the store's calls.
     pub fn start(log: Arc<dyn Log>, store: Store, runtime: Handle) -> std::io::Result<Self> {
-        let (wake, woken) = sync_channel(1);
+        let wake = Arc::new(Notify::new());
         let state = Arc::new(Mutex::new(State {
             epoch: 0,
             failing: Some("not started yet".to_owned()),
         }));
-        let copier = Copier {
-            log,
-            store,
-            runtime,
-            woken,
-            state: state.clone(),
+        let copying = (log.clone(), wake.clone(), state.clone());
+        let work = move |_shard, mine| {
+            let (log, woken, state) = copying.clone();
+            let copier = Copier {
+                log,
+                store: store.clone(),
+                runtime: runtime.clone(),
+                woken,
+                mine,
+                state,
+            };
+            copier.run();
         };
-        let thread = std::thread::Builder::new()
-            .name("weir-activations".to_owned())
-            .spawn(move || copier.run())?;
+        let shards = Shards::start(log, KIND, SHARD + 1, Arc::new(work))?;
         Ok(Self {
-            wake: Some(wake),
-            thread: Some(thread),
+            wake,
+            mine: shards.mine(),
+            shards: Some(shards),
             state,
         })
     }
 
     /// There may be something to copy.
     pub fn wake(&self) {
-        if let Some(wake) = &self.wake {
-            match wake.try_send(()) {
-                Ok(()) => {}
-                Err(TrySendError::Full(())) => {} // it will look anyway
-                Err(TrySendError::Disconnected(())) => {
-                    tracing::warn!("the thread that copies activations has ended")
-                }
-            }
-        }
+        self.wake.notify_one();
     }
 
-    /// The epoch of the last change copied.
+    /// The epoch of the last change that this process copied.
     pub fn epoch(&self) -> i64 {
         lock(&self.state).epoch
     }
 
-    /// An error says why changes are not copied just now.
+    /// An error says why changes are not copied just now. Where another process copies them, all is well here.
     pub fn check(&self) -> Result<(), String> {
+        let elsewhere = |mine: &BTreeSet<u32>| !mine.contains(&SHARD);
+        if self.mine.borrow().as_ref().is_some_and(elsewhere) {
+            return Ok(());
+        }
         match &lock(&self.state).failing {
             None => Ok(()),
             Some(reason) => Err(reason.clone()),
@@ -94,18 +98,7 @@ impl Activations {
 
     /// Ends after what is being copied.
     pub fn stop(&mut self) {
-        self.wake = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that copies activations panicked");
-        }
-    }
-}
-
-impl Drop for Activations {
-    fn drop(&mut self) {
-        self.stop();
+        drop(self.shards.take());
     }
 }
 
@@ -118,44 +111,52 @@ struct Copier {
     log: Arc<dyn Log>,
     store: Store,
     runtime: Handle,
-    woken: Receiver<()>,
+    woken: Arc<Notify>,
+    mine: Mine,
     state: Arc<Mutex<State>>,
 }
 
 /// Why it has to open the source anew.
-enum Broken {
-    Stopped,
-    Failed { reason: String, wait: Duration },
+struct Broken {
+    reason: String,
+    wait: Duration,
 }
 
 impl Copier {
-    fn run(self) {
-        loop {
-            let broken = match self.copy() {
-                Ok(never) => match never {},
-                Err(broken) => broken,
-            };
-            let Broken::Failed { reason, wait } = broken else {
-                return;
+    fn run(mut self) {
+        while !self.mine.is_over() {
+            let Err(Broken { reason, wait }) = self.copy() else {
+                continue;
             };
             tracing::warn!(reason, "activations are not copied; trying again");
             lock(&self.state).failing = Some(reason);
-            if self.stopped_within(wait) {
-                return;
-            }
+            // not cut short by a wake-up: it is the failure that is waited for
+            let mine = &mut self.mine;
+            self.runtime.block_on(async {
+                tokio::select! {
+                    () = mine.over() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            });
         }
     }
 
-    /// Opens the shard and copies until something breaks.
-    fn copy(&self) -> Result<std::convert::Infallible, Broken> {
-        let (mut source, position) = self.log.source(SHARD)?;
+    /// Opens the shard and copies until it is over, or until something breaks.
+    fn copy(&mut self) -> Result<(), Broken> {
+        let name = shards::name(KIND, SHARD);
+        let (mut source, position) = self.log.source(&name)?;
         let mut epoch = match position {
             None => 0,
             Some(position) => epoch_of(&position).ok_or_else(|| {
-                Broken::failed(format!("the position of source \"{SHARD}\" is no epoch"))
+                Broken::failed(format!("the position of source \"{name}\" is no epoch"))
             })?,
         };
-        loop {
+        let look = if self.store.is_shared() {
+            LOOK_SHARED
+        } else {
+            LOOK
+        };
+        while !self.mine.is_over() {
             let changes = self
                 .runtime
                 .block_on(self.store.changes_after(epoch, CHANGES_MAX));
@@ -168,32 +169,18 @@ impl Copier {
                 epoch,
                 failing: None,
             };
-            if changes.is_empty() && self.stopped_after_waiting() {
-                return Err(Broken::Stopped);
+            if changes.is_empty() {
+                let (mine, woken) = (&mut self.mine, &self.woken);
+                self.runtime.block_on(async {
+                    tokio::select! {
+                        () = mine.over() => {}
+                        () = woken.notified() => {}
+                        () = tokio::time::sleep(look) => {}
+                    }
+                });
             }
         }
-    }
-
-    fn stopped_after_waiting(&self) -> bool {
-        matches!(
-            self.woken.recv_timeout(LOOK),
-            Err(RecvTimeoutError::Disconnected)
-        )
-    }
-
-    /// As above, not cut short by a wake-up: it is the failure that is waited for.
-    fn stopped_within(&self, wait: Duration) -> bool {
-        let until = std::time::Instant::now() + wait;
-        loop {
-            match self
-                .woken
-                .recv_timeout(until.saturating_duration_since(std::time::Instant::now()))
-            {
-                Err(RecvTimeoutError::Disconnected) => return true,
-                Err(RecvTimeoutError::Timeout) => return false,
-                Ok(()) => {}
-            }
-        }
+        Ok(())
     }
 }
 
@@ -235,7 +222,7 @@ fn epoch_of(position: &[u8]) -> Option<i64> {
 
 impl Broken {
     fn failed(reason: String) -> Self {
-        Self::Failed {
+        Self {
             reason,
             wait: RETRY,
         }
@@ -249,7 +236,7 @@ impl From<LogError> for Broken {
             // Rejected or invalid: only an operator can help, so there is no hurry.
             Disposition::Fenced | Disposition::Reject | Disposition::Invalid => FENCED,
         };
-        Self::Failed {
+        Self {
             reason: error.to_string(),
             wait,
         }

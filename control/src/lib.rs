@@ -17,7 +17,7 @@ mod problem;
 mod router;
 mod show;
 
-pub use activations::{Activations, SHARD};
+pub use activations::{Activations, KIND};
 pub use apply::unsupported;
 pub use history::{History, HistoryError};
 pub use router::{ControlState, Readiness, api, router};

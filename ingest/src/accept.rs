@@ -10,7 +10,6 @@ use sha2::{Digest, Sha256};
 use store::{Entry, Key, Put};
 use topics::{Outgoing, Record, catalog};
 
-use crate::inbox::SHARD;
 use crate::problem::Problem;
 use crate::router::Ingest;
 use crate::targets::Target;
@@ -121,7 +120,6 @@ impl Ingest {
         } = outgoing.record;
         let record = value.unwrap_or_default();
         let entry = Entry {
-            shard: SHARD,
             key,
             body_sha256,
             execution,

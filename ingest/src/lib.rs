@@ -19,7 +19,7 @@ mod webhook;
 
 pub use clock::Clock;
 pub use config::IngestConfig;
-pub use inbox::{InboxSource, SHARD};
+pub use inbox::{InboxSource, KIND};
 pub use problem::Problem;
 pub use router::{Components, Ingest, api, hooks, router};
 pub use secrets::{Secret, Secrets};

@@ -24,7 +24,7 @@ pub enum StoreError {
         known: i64,
     },
     /// What is stored is not what was written, or the file is no store.
-    #[error("the store at \"{place}\" is damaged ({reason}); restore the file from a copy")]
+    #[error("the store at \"{place}\" is damaged ({reason}); restore it from a copy")]
     Corrupt { place: String, reason: String },
     /// A wrong call.
     #[error("{reason}")]
@@ -63,8 +63,8 @@ impl StoreError {
         }
     }
 
-    /// Names what the database said. SQLite's primary result code is the lower byte of the extended one.
-    pub(crate) fn of(place: &str, error: sqlx::Error) -> Self {
+    /// Names what SQLite said. Its primary result code is the lower byte of the extended one.
+    pub(crate) fn of_sqlite(place: &str, error: sqlx::Error) -> Self {
         const BUSY: i64 = 5;
         const LOCKED: i64 = 6;
         const IO: i64 = 10;
@@ -85,9 +85,7 @@ impl StoreError {
                     FULL => Self::Full { place },
                     CORRUPT | NOT_A_DATABASE => Self::Corrupt { place, reason },
                     BUSY | LOCKED | IO | CANNOT_OPEN => Self::Unavailable { place, reason },
-                    _ => Self::Invalid {
-                        reason: format!("the store at \"{place}\" refused a statement: {reason}"),
-                    },
+                    _ => Self::refused(&place, &reason),
                 }
             }
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
@@ -95,5 +93,64 @@ impl StoreError {
             }
             _ => Self::Unavailable { place, reason },
         }
+    }
+
+    /// Names what Postgres said, by its SQLSTATE.
+    pub(crate) fn of_postgres(place: &str, error: sqlx::Error) -> Self {
+        let place = place.to_owned();
+        let said = match error {
+            sqlx::Error::Database(said) => said,
+            sqlx::Error::PoolTimedOut => {
+                return Self::Unavailable {
+                    place,
+                    reason: "no connection in time: it is down, starting, or has no free connection (see max_connections)".to_owned(),
+                };
+            }
+            error @ (sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
+                let reason = error.to_string();
+                return Self::Corrupt { place, reason };
+            }
+            error @ sqlx::Error::Tls(_) => {
+                return Self::invalid(format!(
+                    "no TLS with the store at \"{place}\" ({error}); set sslmode and sslrootcert in its URL"
+                ));
+            }
+            error => {
+                let reason = error.to_string();
+                return Self::Unavailable { place, reason };
+            }
+        };
+        let code = said.code().unwrap_or_default();
+        let reason = said.message().to_owned();
+        let unavailable = |hint: &str| Self::Unavailable {
+            place: place.clone(),
+            reason: format!("{reason}{hint}"),
+        };
+        let invalid = |hint: &str| {
+            Self::invalid(format!(
+                "the store at \"{place}\" refuses this process ({reason}); {hint}"
+            ))
+        };
+        match &*code {
+            "53100" => Self::Full { place },
+            "53300" => unavailable("; raise max_connections, or run fewer processes"),
+            // a standby, or a primary that has become one: the connection is closed, the next may reach the primary
+            "25006" => unavailable("; let the store's URL name the primary"),
+            "28000" | "28P01" => invalid("check user and password in the store's URL"),
+            "3D000" => invalid("create the database, or name another in the store's URL"),
+            "42501" => invalid("grant the user create and use of the schema and its tables"),
+            "XX001" | "XX002" => Self::Corrupt { place, reason },
+            _ => match code.get(..2) {
+                // connection, transaction rolled back, resources, limits, locks, operator, system, "cannot go on"
+                Some("08" | "40" | "53" | "55" | "57" | "58" | "25" | "XX") => unavailable(""),
+                _ => Self::refused(&place, &reason),
+            },
+        }
+    }
+
+    fn refused(place: &str, reason: &str) -> Self {
+        Self::invalid(format!(
+            "the store at \"{place}\" refused a statement: {reason}"
+        ))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::database::Transaction;
+use crate::database::{Query, Transaction, sql};
 use crate::{Result, Store, StoreError};
 
 /// The counter row that gives every change of any graph its epoch.
@@ -85,13 +85,20 @@ impl Store {
             )));
         }
 
+        if let Some(present) = self.active(&new.tenant, &new.graph).await?
+            && present.version == new.version
+        {
+            return Ok(present);
+        }
         let mut transaction = self.database.begin().await?;
+        // Whoever changes a graph waits here for those before: what it reads below is the last that was committed.
+        transaction.count(EPOCH, 0).await?;
         if let Some(present) = active(&mut transaction, &new.tenant, &new.graph).await?
             && present.version == new.version
         {
             return Ok(present);
         }
-        let version = sqlx::query(
+        let version = sql(
             "insert into versions (version, canonical) values ($1, $2) on conflict (version) do nothing",
         );
         transaction
@@ -100,7 +107,7 @@ impl Store {
         claim_paths(&mut transaction, &new).await?;
 
         let epoch = transaction.count(EPOCH, 1).await?;
-        let change = sqlx::query(
+        let change = sql(
             "insert into changes (epoch, tenant, graph, kind, version, source, at_ms) values ($1, $2, $3, 'applied', $4, $5, $6)",
         );
         let change = change
@@ -111,7 +118,7 @@ impl Store {
         transaction
             .execute(change.bind(&new.source).bind(new.at_ms))
             .await?;
-        let graph = sqlx::query(
+        let graph = sql(
             "insert into graphs (tenant, graph, version, epoch, at_ms) values ($1, $2, $3, $4, $5)
              on conflict (tenant, graph) do update set version = excluded.version, epoch = excluded.epoch, at_ms = excluded.at_ms",
         );
@@ -139,21 +146,20 @@ impl Store {
 
     /// The graph's active version; `changed` is false.
     pub async fn active(&self, tenant: &str, graph: &str) -> Result<Option<Activation>> {
-        let select = sqlx::query_as(ACTIVE).bind(tenant).bind(graph);
+        let select = sql(ACTIVE).bind(tenant).bind(graph);
         Ok(self
             .database
-            .read_optional::<ActivationRow>(select)
+            .optional::<ActivationRow>(select)
             .await?
             .map(activation))
     }
 
     /// The canonical form of a version.
     pub async fn version(&self, version: &str) -> Result<Option<Vec<u8>>> {
-        let select =
-            sqlx::query_as("select canonical from versions where version = $1").bind(version);
+        let select = sql("select canonical from versions where version = $1").bind(version);
         Ok(self
             .database
-            .read_optional::<(Vec<u8>,)>(select)
+            .optional::<(Vec<u8>,)>(select)
             .await?
             .map(|(canonical,)| canonical))
     }
@@ -165,14 +171,12 @@ impl Store {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Activation>> {
-        let select = sqlx::query_as(
-            "select tenant, graph, version, epoch, at_ms from graphs
-             where tenant = $1 and graph > $2 order by graph limit $3",
-        );
+        let select = sql("select tenant, graph, version, epoch, at_ms from graphs
+             where tenant = $1 and graph > $2 order by graph limit $3");
         let select = select.bind(tenant).bind(after.unwrap_or("")).bind(limit);
         Ok(self
             .database
-            .read_all::<ActivationRow>(select)
+            .all::<ActivationRow>(select)
             .await?
             .into_iter()
             .map(activation)
@@ -181,7 +185,7 @@ impl Store {
 
     /// What happened to the graph, the latest first.
     pub async fn history(&self, tenant: &str, graph: &str, limit: u32) -> Result<Vec<Change>> {
-        let select = sqlx::query_as(
+        let select = sql(
             "select epoch, tenant, graph, kind, version, source, at_ms from changes
              where tenant = $1 and graph = $2 order by epoch desc limit $3",
         );
@@ -192,7 +196,7 @@ impl Store {
     /// The changes of all graphs after this epoch, in the order of their epochs. A reader that goes on from the last
     /// one it got misses none: no change with a smaller epoch is committed later.
     pub async fn changes_after(&self, epoch: i64, limit: u32) -> Result<Vec<Change>> {
-        let select = sqlx::query_as(
+        let select = sql(
             "select epoch, tenant, graph, kind, version, source, at_ms from changes
              where epoch > $1 order by epoch limit $2",
         );
@@ -201,14 +205,16 @@ impl Store {
 
     /// What the tenant's webhook path leads to.
     pub async fn webhook(&self, tenant: &str, path: &str) -> Result<Option<Hook>> {
-        let select = sqlx::query_as(
-            "select w.graph, w.trigger_name, g.version, g.epoch
+        // A request may ask for any path; Postgres knows no text with a NUL in it.
+        if path.contains('\0') {
+            return Ok(None);
+        }
+        let select = sql("select w.graph, w.trigger_name, g.version, g.epoch
              from webhooks w join graphs g on g.tenant = w.tenant and g.graph = w.graph
-             where w.tenant = $1 and w.path = $2",
-        );
+             where w.tenant = $1 and w.path = $2");
         let found: Option<(String, String, String, i64)> = self
             .database
-            .read_optional(select.bind(tenant).bind(path))
+            .optional(select.bind(tenant).bind(path))
             .await?;
         Ok(found.map(|(graph, trigger, version, epoch)| Hook {
             graph,
@@ -218,11 +224,8 @@ impl Store {
         }))
     }
 
-    async fn changes(
-        &self,
-        select: sqlx::query::QueryAs<'_, sqlx::Sqlite, ChangeRow, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<Vec<Change>> {
-        let rows = self.database.read_all(select).await?;
+    async fn changes(&self, select: Query) -> Result<Vec<Change>> {
+        let rows = self.database.all(select).await?;
         let change = |(epoch, tenant, graph, kind, version, source, at_ms): ChangeRow| {
             let kind = match kind.as_str() {
                 "applied" => ChangeKind::Applied,
@@ -268,7 +271,7 @@ async fn active(
     tenant: &str,
     graph: &str,
 ) -> Result<Option<Activation>> {
-    let select = sqlx::query_as(ACTIVE).bind(tenant).bind(graph);
+    let select = sql(ACTIVE).bind(tenant).bind(graph);
     Ok(transaction
         .optional::<ActivationRow>(select)
         .await?
@@ -277,12 +280,12 @@ async fn active(
 
 /// Replaces the graph's webhook paths; refuses one that another graph has.
 async fn claim_paths(transaction: &mut Transaction<'_>, new: &NewVersion) -> Result<()> {
-    let delete = sqlx::query("delete from webhooks where tenant = $1 and graph = $2");
+    let delete = sql("delete from webhooks where tenant = $1 and graph = $2");
     transaction
         .execute(delete.bind(&new.tenant).bind(&new.graph))
         .await?;
     for (path, trigger) in &new.webhooks {
-        let owner = sqlx::query_as("select graph from webhooks where tenant = $1 and path = $2");
+        let owner = sql("select graph from webhooks where tenant = $1 and path = $2");
         if let Some((owner,)) = transaction
             .optional::<(String,)>(owner.bind(&new.tenant).bind(path))
             .await?
@@ -292,9 +295,8 @@ async fn claim_paths(transaction: &mut Transaction<'_>, new: &NewVersion) -> Res
                 owner,
             });
         }
-        let insert = sqlx::query(
-            "insert into webhooks (tenant, path, graph, trigger_name) values ($1, $2, $3, $4)",
-        );
+        let insert =
+            sql("insert into webhooks (tenant, path, graph, trigger_name) values ($1, $2, $3, $4)");
         transaction
             .execute(
                 insert

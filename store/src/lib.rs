@@ -4,8 +4,8 @@
 //! counter row in the change's own transaction; the inbox's number order is its commit order. What was acknowledged is
 //! on disk. This crate does not look into graphs, modules or records: it keeps their bytes.
 //!
-//! One SQLite file (or memory, for tests). SQL is kept to what Postgres understands too; where it cannot be, the
-//! statement says so.
+//! A Postgres database, which any number of processes share, or one SQLite file (or memory, for tests). SQL is the same
+//! for both where it can be; where it cannot, the two texts stand side by side.
 
 mod database;
 mod error;
@@ -13,12 +13,15 @@ mod graphs;
 mod inbox;
 mod modules;
 mod schema;
+mod slots;
+mod store;
 
-pub use database::{Options, Store};
 pub use error::{Disposition, StoreError};
 pub use graphs::{Activation, Change, ChangeKind, Hook, NewVersion};
-pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row};
+pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row, SWEEP_KEYS_MAX};
 pub use modules::ModuleSummary;
+pub use slots::{Claimed, Slots};
+pub use store::{Options, Store};
 
 /// The result of a call on the store.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

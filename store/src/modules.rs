@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::database::{Query, sql};
 use crate::{Result, Store};
 
 /// A module as a list shows it.
@@ -24,7 +25,7 @@ impl Store {
             .is_empty()
         {
             let mut transaction = self.database.begin().await?;
-            let insert = sqlx::query(
+            let insert = sql(
                 "insert into modules (digest, bytes) values ($1, $2) on conflict (digest) do nothing",
             );
             transaction
@@ -37,31 +38,29 @@ impl Store {
 
     /// The module's bytes.
     pub async fn module(&self, digest: &str) -> Result<Option<Bytes>> {
-        let select = sqlx::query_as("select bytes from modules where digest = $1").bind(digest);
-        let found: Option<(Vec<u8>,)> = self.database.read_optional(select).await?;
+        let select = sql("select bytes from modules where digest = $1").bind(digest);
+        let found: Option<(Vec<u8>,)> = self.database.optional(select).await?;
         Ok(found.map(|(bytes,)| Bytes::from(bytes)))
     }
 
-    /// Those of the digests whose modules are here.
+    /// Those of the digests whose modules are here, in any order.
     pub async fn has_modules(&self, digests: &[String]) -> Result<Vec<String>> {
-        let mut here = Vec::with_capacity(digests.len());
-        for digest in digests {
-            let select =
-                sqlx::query_as("select digest from modules where digest = $1").bind(digest);
-            let found: Option<(String,)> = self.database.read_optional(select).await?;
-            here.extend(found.map(|(digest,)| digest));
-        }
-        Ok(here)
+        let select = Query::each(
+            "select digest from modules where digest in (select value from json_each($1))",
+            "select digest from modules where digest = any($1)",
+        );
+        let found: Vec<(String,)> = self.database.all(select.bind(digests.to_vec())).await?;
+        Ok(found.into_iter().map(|(digest,)| digest).collect())
     }
 
     /// Modules in the order of their digests, those after `after`.
     pub async fn modules(&self, after: Option<&str>, limit: u32) -> Result<Vec<ModuleSummary>> {
-        let select = sqlx::query_as(
-            "select digest, length(bytes) from modules where digest > $1 order by digest limit $2",
+        let select = sql(
+            "select digest, cast(length(bytes) as bigint) from modules where digest > $1 order by digest limit $2",
         );
         let found: Vec<(String, i64)> = self
             .database
-            .read_all(select.bind(after.unwrap_or("")).bind(limit))
+            .all(select.bind(after.unwrap_or("")).bind(limit))
             .await?;
         Ok(found
             .into_iter()

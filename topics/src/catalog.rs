@@ -33,6 +33,8 @@ pub const DELAYS: [(&str, i64); 4] = [
 pub const GROUP_PROCESSORS: &str = "weir.processors";
 /// The group that reads all user topics.
 pub const GROUP_TOPICS: &str = "weir.topics";
+/// The group that spreads the shards of a kind of source over processes is this followed by the kind.
+pub const GROUP_SOURCES_PREFIX: &str = "weir.sources.";
 /// The transactional id of a source's shard is this followed by the shard.
 pub const SOURCE_PREFIX: &str = "weir-source-";
 /// `weir doctor --write` makes a topic of this name and a number for a moment.

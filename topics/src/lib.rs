@@ -10,6 +10,7 @@ pub mod error;
 pub mod kafka;
 pub mod log;
 pub mod partitioner;
+pub mod shards;
 
 pub use catalog::TopicSpec;
 pub use embedded::Embedded;
@@ -19,3 +20,4 @@ pub use log::{
     Append, Appended, Assigned, Consumer, Fetched, Join, Lane, Log, Outgoing, Partition, Polled,
     Position, Record, Result, Source, Topic,
 };
+pub use shards::{Mine, Shards};

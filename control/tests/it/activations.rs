@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use control::{Activations, SHARD};
+use control::Activations;
 use schemas::activation::Activation;
 use store::{NewVersion, Store};
 use tokio::runtime::Runtime;
@@ -117,7 +117,7 @@ fn a_fenced_source_copies_nothing_more() {
     let first = bench.apply("a", "1");
     let source = bench.start();
     bench.read_to(first);
-    let (mut other, position) = bench.log.source(SHARD).unwrap();
+    let (mut other, position) = bench.log.source("graphs-0").unwrap();
     assert_eq!(position, Some(Bytes::from(first.to_string())));
     let second = bench.apply("a", "2");
     let record = topics::Record {

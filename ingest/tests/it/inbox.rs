@@ -112,12 +112,7 @@ fn once(ids: &[String]) -> std::collections::HashMap<String, usize> {
 async fn a_crash_between_commit_and_mark_emits_nothing_twice() {
     let line = Line::new().await;
     let mut ids = send(&line, 0..10).await;
-    let rows = line
-        .store
-        .inbox()
-        .after(ingest::SHARD, 0, 7, 1 << 20)
-        .await
-        .unwrap();
+    let rows = line.store.inbox().after(0, 0, 7, 1 << 20).await.unwrap();
     let (mut source, position) = line.log.source("inbox-0").unwrap();
     assert_eq!(position, None);
     let last = rows.last().unwrap().number;

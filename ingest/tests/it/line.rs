@@ -162,41 +162,16 @@ impl Line {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Answer {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        send(self.address, method, path, headers, body)
             .await
-            .unwrap();
-        let mut driver = JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        let response = sender
-            .send_request(request.body(Full::new(body.into())).unwrap())
-            .await
-            .unwrap();
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body: serde_json::from_slice(&body).unwrap_or_default(),
-        }
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A webhook as GitHub sends it.
     pub(crate) async fn github(&self, delivery: &str, body: &str) -> Answer {
-        let headers = [
-            ("x-github-delivery", delivery),
-            ("x-hub-signature-256", &sign(body)),
-            ("x-github-event", "push"),
-        ];
-        self.post("/hooks/default/github", &headers, body.to_owned())
+        github(self.address, delivery, body)
             .await
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     pub(crate) fn source(&self) -> InboxSource {
@@ -248,17 +223,62 @@ impl Line {
     /// Waits until the inbox has nothing left to emit.
     pub(crate) async fn drained(&self) {
         let mut ticks = tokio::time::interval(Duration::from_millis(2));
-        while !self
-            .store
-            .inbox()
-            .after(ingest::SHARD, 0, 1, 1)
-            .await
-            .unwrap()
-            .is_empty()
-        {
-            ticks.tick().await;
+        let inbox = self.store.inbox();
+        for shard in 0..inbox.shards() {
+            while !inbox.after(shard, 0, 1, 1).await.unwrap().is_empty() {
+                ticks.tick().await;
+            }
         }
     }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+/// One request on a connection of its own; the server may be gone.
+pub(crate) async fn send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Result<Answer, Failed> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move { drop(connection.await) });
+    let response = sender
+        .send_request(request.body(Full::new(body.into()))?)
+        .await?;
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?.to_bytes();
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    })
+}
+
+/// A webhook as GitHub sends it.
+pub(crate) async fn github(
+    address: SocketAddr,
+    delivery: &str,
+    body: &str,
+) -> Result<Answer, Failed> {
+    let headers = [
+        ("x-github-delivery", delivery),
+        ("x-hub-signature-256", &sign(body)),
+        ("x-github-event", "push"),
+    ];
+    let path = "/hooks/default/github";
+    send(address, Method::POST, path, &headers, body.to_owned()).await
 }
 
 pub(crate) fn clock(now_us: &Arc<AtomicU64>) -> Clock {

@@ -184,6 +184,7 @@ async fn a_full_store() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         bytes_max: Some(2 << 20),
+        ..Options::default()
     };
     let store = Store::open_with(&folder.path().join("store.db"), &options)
         .await

@@ -67,7 +67,6 @@ mod tests {
 
     fn entry(key: Option<&'static [u8]>, record: &'static [u8]) -> Entry {
         Entry {
-            shard: 0,
             key: Key::new("", "", "", ""),
             body_sha256: [0; 32],
             execution: ExecutionId([0; 16]),

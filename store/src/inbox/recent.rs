@@ -1,4 +1,4 @@
-//! The keys that are durable in their batches, but not in the table `inbox_keys` yet.
+//! SQLite: the keys that are durable in their batches, but not in the table `inbox_keys` yet.
 //!
 //! Hashes fall anywhere in that table's index: to insert each with its own group would rewrite a page per key (measured:
 //! 30 µs of it). So a group writes its keys as one blob beside its records; this memory knows them until thousands go
@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use schemas::ExecutionId;
 
 use super::{Entry, Key};
-use crate::database::Transaction;
+use crate::database::{Transaction, sql};
 use crate::{Result, StoreError};
 
 /// The bytes of one key in `inbox_batches.keys`: hash, execution, body's sha256, time (little endian).
@@ -36,12 +36,10 @@ pub(super) struct Recent {
 impl Recent {
     /// What a process that ended before left.
     pub(super) async fn load(transaction: &mut Transaction<'_>) -> Result<Self> {
-        let select = sqlx::query_as(
-            "select b.shard, b.first_number + b.n - 1, b.keys
+        let select = sql("select b.shard, b.first_number + b.n - 1, b.keys
              from inbox_batches b left join counters c on c.name = 'inbox-indexed-' || b.shard
-             where b.first_number > coalesce(c.value, 0)",
-        );
-        let rows: Vec<(u32, i64, Vec<u8>)> = transaction.all(select).await?;
+             where b.first_number > coalesce(c.value, 0)");
+        let rows: Vec<(i64, i64, Vec<u8>)> = transaction.all(select).await?;
         let mut recent = Self::default();
         for (shard, last, keys) in rows {
             let (keys, []) = keys.as_chunks::<KEY_BYTES>() else {
@@ -52,7 +50,7 @@ impl Recent {
                 });
             };
             recent.keys.extend(keys.iter().map(decode));
-            let of_shard = recent.last.entry(shard).or_default();
+            let of_shard = recent.last.entry(shard as u32).or_default();
             *of_shard = last.max(*of_shard);
         }
         Ok(recent)
@@ -99,19 +97,18 @@ impl Recent {
         }
         times.push(']');
         // One statement for any number of keys: they lie in one blob, 64 bytes each, beside an array of their times.
-        // (Postgres: unnest of arrays.)
-        let insert = sqlx::query(
+        let insert = sql(
             "insert into inbox_keys (hash, execution, body_sha256, at_ms)
              select substr($1, 1 + 64 * key, 16), substr($1, 17 + 64 * key, 16), substr($1, 33 + 64 * key, 32), value
              from json_each($2)",
         );
         transaction.execute(insert.bind(rows).bind(times)).await?;
         for (shard, last) in &self.last {
-            let update = sqlx::query(
+            let update = sql(
                 "insert into counters (name, value) values ('inbox-indexed-' || $1, $2)
                  on conflict (name) do update set value = excluded.value",
             );
-            transaction.execute(update.bind(shard).bind(last)).await?;
+            transaction.execute(update.bind(*shard).bind(*last)).await?;
         }
         Ok(())
     }
@@ -158,9 +155,9 @@ fn decode(bytes: &[u8; KEY_BYTES]) -> (Key, Known) {
 
 impl Known {
     /// As the table holds it.
-    pub(super) fn of_row(execution: [u8; 16], body_sha256: [u8; 32]) -> Self {
+    pub(super) fn of_row(execution: ExecutionId, body_sha256: [u8; 32]) -> Self {
         Self {
-            execution: ExecutionId(execution),
+            execution,
             body_sha256,
             at_ms: 0,
         }

@@ -53,6 +53,7 @@ async fn full_and_back() {
     let path = folder.path().join("store.db");
     let options = Options {
         bytes_max: Some(4 << 20),
+        ..Options::default()
     };
     let store = Store::open_with(&path, &options).await.unwrap();
     let large = |i: u32| Entry {

@@ -1,8 +1,8 @@
 //! Versions, activations and webhooks.
 
-use store::{ChangeKind, Hook, NewVersion, Store, StoreError};
+use store::{ChangeKind, Hook, NewVersion, StoreError};
 
-use crate::both;
+use crate::each;
 
 fn new(graph: &str, canonical: &str, paths: &[&str]) -> NewVersion {
     NewVersion {
@@ -21,7 +21,7 @@ fn new(graph: &str, canonical: &str, paths: &[&str]) -> NewVersion {
 
 #[tokio::test]
 async fn each_change_takes_the_next_epoch() {
-    both(|store| async move {
+    each(|store| async move {
         let first = store.apply(new("a", "1", &[])).await.unwrap();
         let second = store.apply(new("b", "1", &[])).await.unwrap();
         let third = store.apply(new("a", "2", &[])).await.unwrap();
@@ -79,43 +79,44 @@ async fn each_change_takes_the_next_epoch() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn epochs_are_seen_in_their_order_while_many_apply() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
-    let mut appliers = tokio::task::JoinSet::new();
-    for graph in 0..8 {
-        let store = store.clone();
-        appliers.spawn(async move {
-            for version in 0..10 {
+    each(|store| async move {
+        let mut appliers = tokio::task::JoinSet::new();
+        for graph in 0..8 {
+            let store = store.clone();
+            appliers.spawn(async move {
+                for version in 0..10 {
+                    store
+                        .apply(new(
+                            &format!("g{graph}"),
+                            &format!("{graph}.{version}"),
+                            &[],
+                        ))
+                        .await
+                        .unwrap();
+                }
+            });
+        }
+        let mut seen = Vec::new();
+        while seen.len() < 80 {
+            let last = seen.last().copied().unwrap_or(0);
+            seen.extend(
                 store
-                    .apply(new(
-                        &format!("g{graph}"),
-                        &format!("{graph}.{version}"),
-                        &[],
-                    ))
+                    .changes_after(last, 7)
                     .await
-                    .unwrap();
-            }
-        });
-    }
-    let mut seen = Vec::new();
-    while seen.len() < 80 {
-        let last = seen.last().copied().unwrap_or(0);
-        seen.extend(
-            store
-                .changes_after(last, 7)
-                .await
-                .unwrap()
-                .iter()
-                .map(|change| change.epoch),
-        );
-    }
-    appliers.join_all().await;
-    assert_eq!(seen, (1..=80).collect::<Vec<i64>>());
+                    .unwrap()
+                    .iter()
+                    .map(|change| change.epoch),
+            );
+        }
+        appliers.join_all().await;
+        assert_eq!(seen, (1..=80).collect::<Vec<i64>>());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_path_belongs_to_one_graph() {
-    both(|store| async move {
+    each(|store| async move {
         store.apply(new("a", "1", &["/x", "/y"])).await.unwrap();
         let taken = store.apply(new("b", "2", &["/z", "/y"])).await;
         assert_eq!(
@@ -158,7 +159,7 @@ async fn a_path_belongs_to_one_graph() {
 
 #[tokio::test]
 async fn a_wrong_version_is_refused() {
-    both(|store| async move {
+    each(|store| async move {
         let wrong = NewVersion {
             version: "00".to_owned(),
             ..new("a", "1", &[])

@@ -7,11 +7,10 @@ use schemas::ExecutionId;
 use store::{Entry, Key, Put, Row, Store};
 use tokio::task::JoinSet;
 
-use crate::both;
+use crate::{each, each_with};
 
 pub(crate) fn entry(key: &str, body: u8, execution: u8) -> Entry {
     Entry {
-        shard: 0,
         key: Key::new("default", "g", "t", key),
         body_sha256: [body; 32],
         execution: ExecutionId([execution; 16]),
@@ -35,7 +34,7 @@ async fn all_after(store: &Store, number: i64) -> Vec<Row> {
 
 #[tokio::test]
 async fn a_key_is_taken_once() {
-    both(|store| async move {
+    each(|store| async move {
         let inbox = store.inbox();
         assert_eq!(inbox.put(entry("a", 1, 1)).await, Ok(Put::New));
         assert_eq!(
@@ -97,7 +96,7 @@ fn a_key_belongs_to_its_trigger() {
 /// 64 tasks put the same 100 keys five times each, at the same time: in the same group, and in others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_all_who_come_at_once_one_is_first() {
-    both(|store| async move {
+    each(|store| async move {
         let mut putters = JoinSet::new();
         for task in 0..64_u8 {
             let store = store.clone();
@@ -149,7 +148,7 @@ async fn of_all_who_come_at_once_one_is_first() {
 /// What has been read up to N is complete up to N, whoever is writing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_misses_nothing_that_is_committed_later() {
-    both(|store| async move {
+    each(|store| async move {
         let mut putters = JoinSet::new();
         for task in 0..16 {
             let store = store.clone();
@@ -185,7 +184,7 @@ async fn a_reader_misses_nothing_that_is_committed_later() {
 
 #[tokio::test]
 async fn a_position_within_a_batch_is_gone_on_from() {
-    both(|store| async move {
+    each(|store| async move {
         let mut putters = JoinSet::new();
         for i in 0..40 {
             let store = store.clone();
@@ -221,35 +220,45 @@ async fn a_position_within_a_batch_is_gone_on_from() {
 }
 
 #[tokio::test]
-async fn shards_count_for_themselves_and_share_the_keys() {
-    both(|store| async move {
-        let in_shard = |shard, key: &str| Entry {
-            shard,
-            ..entry(key, 0, 0)
-        };
-        for (shard, key) in [(0, "a"), (1, "b"), (1, "c")] {
-            assert_eq!(store.inbox().put(in_shard(shard, key)).await, Ok(Put::New));
+async fn a_shard_has_numbers_of_its_own() {
+    each_with(4, |store| async move {
+        let inbox = store.inbox();
+        assert_eq!(inbox.shards(), 4);
+        let mut of_shard = vec![Vec::new(); 4];
+        for i in 0..40 {
+            let entry = entry(&i.to_string(), 0, 0);
+            of_shard[inbox.shard_of(&entry.key) as usize].push(entry.record_key.clone());
+            assert_eq!(inbox.put(entry.clone()).await, Ok(Put::New));
+            assert!(matches!(inbox.put(entry).await, Ok(Put::Duplicate { .. })));
         }
-        assert!(matches!(
-            store.inbox().put(in_shard(1, "a")).await,
-            Ok(Put::Duplicate { .. })
-        ));
-        let numbers = |rows: Vec<Row>| rows.into_iter().map(|row| row.number).collect::<Vec<_>>();
-        assert_eq!(
-            numbers(store.inbox().after(0, 0, 9, 1 << 20).await.unwrap()),
-            [1]
-        );
-        assert_eq!(
-            numbers(store.inbox().after(1, 0, 9, 1 << 20).await.unwrap()),
-            [1, 2]
-        );
+        for (shard, keys) in (0..).zip(&of_shard) {
+            assert!(!keys.is_empty(), "shard {shard} has none of 40 keys");
+            let rows = inbox.after(shard, 0, 99, 1 << 20).await.unwrap();
+            assert_eq!(
+                rows.iter().map(|row| row.number).collect::<Vec<_>>(),
+                (1..=keys.len() as i64).collect::<Vec<_>>()
+            );
+            assert_eq!(
+                &rows
+                    .into_iter()
+                    .map(|row| row.record_key)
+                    .collect::<Vec<_>>(),
+                keys
+            );
+        }
+        inbox.emitted(1, 1_000).await.unwrap();
+        for shard in 0..4 {
+            let rows = inbox.after(shard, 0, 99, 1 << 20).await.unwrap();
+            assert_eq!(rows.is_empty(), shard == 1);
+        }
+        assert!(inbox.emitted(4, 1).await.is_err(), "there is no shard 4");
     })
     .await;
 }
 
 #[tokio::test]
 async fn numbers_go_on_behind_a_position_that_is_ahead() {
-    both(|store| async move {
+    each(|store| async move {
         store.inbox().number_from(0, 41).await.unwrap();
         store.inbox().put(entry("a", 0, 0)).await.unwrap();
         store.inbox().number_from(0, 7).await.unwrap();
@@ -268,7 +277,7 @@ async fn numbers_go_on_behind_a_position_that_is_ahead() {
 
 #[tokio::test]
 async fn old_keys_are_forgotten() {
-    both(|store| async move {
+    each(|store| async move {
         for (key, at_ms) in [("old", 1_000), ("older", 500), ("young", 5_000)] {
             store
                 .inbox()
@@ -303,7 +312,7 @@ async fn old_keys_are_forgotten() {
 /// Keys are known in memory, in the table, and while they go from the one to the other.
 #[tokio::test]
 async fn keys_are_known_before_and_after_they_are_indexed() {
-    both(|store| async move {
+    each(|store| async move {
         for round in 0..4 {
             for i in 0..50_u8 {
                 let key = format!("{round}.{i}");
@@ -333,7 +342,7 @@ async fn keys_are_known_before_and_after_they_are_indexed() {
 /// Large records share no row of more than a mebibyte.
 #[tokio::test]
 async fn large_records_pass() {
-    both(|store| async move {
+    each(|store| async move {
         let mut putters = JoinSet::new();
         for i in 0..12_u8 {
             let store = store.clone();
@@ -353,7 +362,7 @@ async fn large_records_pass() {
 
 #[tokio::test]
 async fn who_hangs_up_breaks_nothing() {
-    both(|store| async move {
+    each(|store| async move {
         for i in 0..50 {
             let put = store.inbox().put(entry(&i.to_string(), 0, 0));
             let module = [i];

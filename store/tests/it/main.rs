@@ -1,4 +1,5 @@
-//! The store's contract. Each test runs against a file and against memory where it can; `files` is about files only.
+//! The store's contract. Each test runs against memory, a SQLite file and a real Postgres; `files` is about files only,
+//! `servers` about Postgres.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,12 +12,29 @@ mod graphs;
 mod inbox;
 mod kill;
 mod modules;
+mod postgres;
+mod servers;
+mod slots;
 
-use store::Store;
+use store::{Options, Store};
 
-/// Runs a test against both kinds of store.
-async fn both<F: Future<Output = ()>>(test: impl Fn(Store) -> F) {
-    test(Store::memory().await.unwrap()).await;
+/// Runs a test against all kinds of store, with one inbox shard.
+async fn each<F: Future<Output = ()>>(test: impl Fn(Store) -> F) {
+    each_with(1, test).await;
+}
+
+/// As `each`, with so many inbox shards.
+async fn each_with<F: Future<Output = ()>>(inbox_shards: u32, test: impl Fn(Store) -> F) {
+    let options = Options {
+        inbox_shards: Some(inbox_shards),
+        ..Options::default()
+    };
+    let open = async |url: &str| Store::connect_with(url, &options).await.unwrap();
+    test(open("sqlite::memory:").await).await;
     let folder = tempfile::tempdir().unwrap();
-    test(Store::open(&folder.path().join("store.db")).await.unwrap()).await;
+    let path = folder.path().join("store.db");
+    test(open(&format!("sqlite:{}", path.display())).await).await;
+    let store = open(&postgres::database().await).await;
+    test(store.clone()).await;
+    store.close().await;
 }

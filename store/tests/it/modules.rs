@@ -1,10 +1,10 @@
 //! Modules.
 
-use crate::both;
+use crate::each;
 
 #[tokio::test]
 async fn a_module_is_kept_under_its_digest() {
-    both(|store| async move {
+    each(|store| async move {
         let digest = store.put_module(b"abc").await.unwrap();
         assert_eq!(
             digest,
@@ -24,7 +24,7 @@ async fn a_module_is_kept_under_its_digest() {
 
 #[tokio::test]
 async fn lists_go_on_where_they_ended() {
-    both(|store| async move {
+    each(|store| async move {
         let mut digests = Vec::new();
         for i in 0..5_u8 {
             digests.push(

@@ -10,3 +10,4 @@ mod contract;
 mod crash;
 mod embedded;
 mod kafka;
+mod shards;
