@@ -72,6 +72,7 @@ impl Roles {
             log,
             store,
             processing: ProcessorConfig::default(),
+            claimed: None,
             history: folder.join("history.db"),
             modules: folder.join("modules"),
             api_key: config.api_key,

@@ -17,7 +17,7 @@ use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
 use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
-use store::Store;
+use store::{Claimed, Store};
 use tokio::runtime::Handle;
 use topics::Log;
 
@@ -30,6 +30,8 @@ pub(crate) struct Parts {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Store,
     pub(crate) processing: ProcessorConfig,
+    /// What `processing.slots` are claimed by, for as long as the lanes live.
+    pub(crate) claimed: Option<Claimed>,
     /// The SQLite file that the sink writes and control reads.
     pub(crate) history: PathBuf,
     /// Compiled modules.
@@ -46,13 +48,14 @@ pub(crate) struct Line {
     following: Option<Following>,
     activations: Option<Arc<Activations>>,
     processor: Option<Processor>,
+    claimed: Option<Claimed>,
     sink: Option<Sink>,
     store: Store,
 }
 
 impl Line {
     /// Blocks; not to be called from a task of the runtime.
-    pub(crate) fn start(parts: Parts, runtime: &Handle) -> anyhow::Result<Self> {
+    pub(crate) fn start(mut parts: Parts, runtime: &Handle) -> anyhow::Result<Self> {
         // Some parts take the runtime from where they are started.
         let _entered = runtime.enter();
         let has = |role: Role| parts.roles.contains(&role);
@@ -64,6 +67,7 @@ impl Line {
             following: None,
             activations: None,
             processor: None,
+            claimed: parts.claimed.take(),
             sink: None,
             store: parts.store.clone(),
         };
@@ -124,6 +128,12 @@ impl Line {
                     "a lane of the processor has ended; the log says why",
                 );
             }
+        }
+        if self.claimed.as_ref().is_some_and(Claimed::is_lost) {
+            board.ended(
+                "slots",
+                "the session that held the lanes' slots in the store has ended; start again",
+            );
         }
         if let Some(sink) = &self.sink {
             board.note("sink", Ok(()));

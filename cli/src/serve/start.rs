@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use store::{Store, StoreError};
+use store::{Claimed, Store, StoreError};
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
 use topics::{Disposition, Kafka, Log, LogError, catalog};
 
 use super::plan::Plan;
 use crate::exit::Failure;
-use crate::roles::{Board, Front, Line, Parts};
+use crate::roles::{Board, Front, Line, Parts, Role};
 
 /// How long one attempt to reach the brokers takes.
 const REACH: Duration = Duration::from_secs(3);
@@ -103,11 +103,22 @@ pub(super) fn start(
     std::fs::create_dir_all(&plan.config.data)
         .with_context(|| format!("cannot create the folder {}", plan.config.data.display()))?;
     let started = waits.until("roles", || {
+        let mut processing = plan.config.processor.lanes();
+        let claimed = match claim(plan, &store, processing.lanes, runtime) {
+            Err(error) if error.disposition() == store::Disposition::Retry => {
+                return Ok(Err(format!("cannot claim slots for the lanes: {error}")));
+            }
+            claimed => claimed?,
+        };
+        if let Some(claimed) = &claimed {
+            processing.slots = claimed.numbers().iter().map(u32::to_string).collect();
+        }
         let parts = Parts {
             roles: plan.roles.clone(),
             log: log.clone(),
             store: store.clone(),
-            processing: plan.config.processor.lanes(),
+            processing,
+            claimed,
             history: plan.config.sink.path.clone(),
             modules: plan.config.data.join("modules"),
             api_key: plan.api_key.clone(),
@@ -123,6 +134,20 @@ pub(super) fn start(
         tracing::info!("the roles run");
     }
     Ok(started)
+}
+
+/// Stable names for the lanes' transactional ids, where other processes have lanes too.
+fn claim(
+    plan: &Plan,
+    store: &Store,
+    lanes: usize,
+    runtime: &Handle,
+) -> Result<Option<Claimed>, StoreError> {
+    if !plan.roles.contains(&Role::Processor) {
+        return Ok(None);
+    }
+    let claimed = store.slots().claim("processor", lanes.max(1));
+    runtime.block_on(claimed).map(Some)
 }
 
 /// What the log or the store could not do just now.
@@ -161,14 +186,11 @@ impl std::fmt::Display for Opening {
 
 /// Opens the store at a URL.
 pub(crate) async fn open(url: &str) -> Result<Store, Opening> {
-    let Some(path) = url.strip_prefix("sqlite:") else {
-        return Err(Opening::Never(
-            "the store's URL is not one of sqlite:PATH".to_owned(),
-        ));
-    };
-    let path = Path::new(path.trim_start_matches("//"));
+    let path = url
+        .strip_prefix("sqlite:")
+        .map(|path| Path::new(path.trim_start_matches("//")));
     if let Some(folder) = path
-        .parent()
+        .and_then(Path::parent)
         .filter(|folder| !folder.as_os_str().is_empty())
     {
         std::fs::create_dir_all(folder).map_err(|e| {
@@ -178,12 +200,14 @@ pub(crate) async fn open(url: &str) -> Result<Store, Opening> {
             ))
         })?;
     }
-    Store::open(path)
-        .await
-        .map_err(|error| match error.disposition() {
-            store::Disposition::Retry => Opening::Later(error.to_string()),
-            _ => Opening::Never(error.to_string()),
-        })
+    let opened = match path {
+        Some(path) => Store::open(path).await,
+        None => Store::connect(url).await,
+    };
+    opened.map_err(|error| match error.disposition() {
+        store::Disposition::Retry => Opening::Later(error.to_string()),
+        _ => Opening::Never(error.to_string()),
+    })
 }
 
 struct Waits<'a> {
