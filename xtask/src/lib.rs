@@ -5,6 +5,7 @@ pub mod checker;
 pub mod github;
 pub mod guests;
 pub mod prove;
+pub mod proxy;
 pub mod run;
 pub mod services;
 pub mod tidy;

@@ -16,7 +16,7 @@ struct Proof {
     env: &'static [(&'static str, &'static str)],
 }
 
-const PROOFS: [Proof; 3] = [
+const PROOFS: &[Proof] = &[
     Proof {
         id: "L1",
         test: "kill::nothing_is_lost_and_nothing_twice_when_weir_is_killed",
@@ -31,6 +31,21 @@ const PROOFS: [Proof; 3] = [
         id: "T25",
         test: "seeds::nothing_is_lost_or_doubled_in_ten_thousand_seeds",
         env: &[],
+    },
+    Proof {
+        id: "T6",
+        test: "kafka_proxy::storm::nothing_is_lost_and_nothing_twice_whatever_happens_to_a_transactions_requests",
+        env: &[("WEIR_TEST_FAULTS", "500")],
+    },
+    Proof {
+        id: "T6c",
+        test: "kafka_proxy::late::a_late_copy_harms_a_lane_as_little_as_it_harms_a_plain_loop_much",
+        env: &[],
+    },
+    Proof {
+        id: "T7",
+        test: "kafka_proxy::storm::a_commit_whose_answer_is_lost_is_settled_by_a_new_producer",
+        env: &[("WEIR_TEST_FAULTS", "200")],
     },
 ];
 

@@ -102,7 +102,7 @@ impl Builder {
         self
     }
 
-    /// A broker's setting; wins over ours and over earlier ones.
+    /// A broker's setting; wins over ours and over earlier ones. `{broker}` and `{controller}` stand for its ports.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.to_owned(), value.to_owned()));
         self

@@ -124,6 +124,9 @@ log.dirs={}
         let theirs = self.properties.iter();
         let theirs = theirs.map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in ours.into_iter().chain(theirs) {
+            let value = value
+                .replace("{broker}", &broker.to_string())
+                .replace("{controller}", &controller.to_string());
             writeln!(text, "{name}={value}")?;
         }
         Ok(text)
