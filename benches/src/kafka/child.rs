@@ -12,6 +12,7 @@ use schemas::graph::{self, Resolve};
 use serde::{Deserialize, Serialize};
 use store::{NewVersion, Store};
 use topics::{Kafka, KafkaConfig, Log};
+use tracing_subscriber::filter::LevelFilter;
 
 use super::orders::TENANT;
 use super::plain::Plain;
@@ -39,6 +40,12 @@ pub(super) struct Settings {
 /// Runs until standard input ends.
 pub fn run(settings: &str) -> Result<()> {
     let settings: Settings = serde_json::from_str(settings).context("settings")?;
+    // a pass that fails shows the end of it
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::WARN)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
