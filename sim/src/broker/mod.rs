@@ -171,8 +171,8 @@ impl Broker {
     /// Whether everything that can be consumed has been, and no transaction is left open.
     pub(crate) fn settled(&self) -> bool {
         let consumed = self.group.consumed.iter().all(|at| {
-            let next = self.committed.get(at).map_or(0, |p| p.next_offset);
-            self.logs[*at].read(next, 1, false).0.is_empty()
+            let committed = self.committed.get(at);
+            committed.is_some_and(|p| self.logs[*at].read(p.next_offset, 1, false).0.is_empty())
         });
         consumed && self.pending.is_empty() && !self.logs.iter().any(Log::has_open)
     }
@@ -185,6 +185,9 @@ impl Broker {
             if self.group.consumed.contains(&at) {
                 let next = self.committed.get(&at).map_or(0, |p| p.next_offset);
                 let left = log.read(next, usize::MAX, false).0.len();
+                if !self.committed.contains_key(&at) {
+                    words.push(format!("{topic}/{number} is not started"));
+                }
                 if left > 0 {
                     words.push(format!("{left} records of {topic}/{number} after {next}"));
                 }
