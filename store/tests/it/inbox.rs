@@ -161,7 +161,7 @@ async fn a_reader_misses_nothing_that_is_committed_later() {
                 }
             });
         }
-        let mut commits = store.inbox().commits();
+        let mut commits = store.inbox().commits(0);
         let (mut seen, mut marked) = (Vec::new(), 0);
         while seen.len() < 800 {
             commits.mark_unchanged();

@@ -230,7 +230,7 @@ async fn the_server_is_killed_and_comes_back() {
     assert_eq!(records.len(), 16 * 200);
 }
 
-/// A text that Postgres has no place for, and one too large for a connection to be kept.
+/// Postgres has no text with a NUL in it.
 #[tokio::test]
 async fn a_path_with_a_nul_leads_nowhere() {
     let store = Store::connect(&postgres::database().await).await.unwrap();
@@ -268,7 +268,7 @@ async fn what_the_server_says_becomes_a_disposition_and_never_tells_the_password
         "sqlite:",
         "",
     ] {
-        refused(wrong, Disposition::Invalid, "sqlite:PATH").await;
+        refused(wrong, Disposition::Invalid, "write postgres://").await;
     }
 
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -79,7 +79,11 @@ pub(super) struct Outcome {
 
 impl Hazard {
     /// Hits this transactional id once, at the position `FAULT_AT`.
-    fn script(self, id: String, at: Arc<AtomicI64>) -> impl FnMut(&Request) -> Option<Fault> + Send {
+    fn script(
+        self,
+        id: String,
+        at: Arc<AtomicI64>,
+    ) -> impl FnMut(&Request) -> Option<Fault> + Send {
         let mut done = false;
         move |request| {
             let here = !done
