@@ -271,7 +271,8 @@ mod tests {
         }
         let (deaths, condemned) = owners(&[7, 8, 5_000], 10_000);
         assert_eq!(condemned, [7, 8, 5_000]);
-        assert!(deaths <= 16, "{deaths}");
+        // An owner that dies in its second transaction has got one probe further.
+        assert!(deaths <= 30, "{deaths}");
         assert_eq!(owners(&[], 10_000), (0, vec![]));
     }
 

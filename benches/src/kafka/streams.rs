@@ -21,6 +21,9 @@ use crate::meter::{load, median};
 use crate::place;
 use crate::report::{Row, Target};
 
+/// A figure of a pass.
+type Of = fn(&Passed) -> f64;
+
 const INPUT: &str = "orders";
 const GRAPH: &str = "orders";
 
@@ -162,8 +165,7 @@ fn rows(passes: &BTreeMap<&str, Vec<Passed>>, size: &Size) -> Vec<Row> {
                 .ratio_target(target)
                 .note(note(side, peer))
         };
-    let (per_s, cpu_us, rss_mib): (fn(&Passed) -> f64, fn(&Passed) -> f64, fn(&Passed) -> f64) =
-        (|p| p.per_s, |p| p.cpu_us, |p| p.rss_mib);
+    let (per_s, cpu_us, rss_mib): (Of, Of, Of) = (|p| p.per_s, |p| p.cpu_us, |p| p.rss_mib);
     vec![
         row(
             NAMES[0],

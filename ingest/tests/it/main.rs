@@ -1,12 +1,7 @@
 //! Ingest with a real HTTP server, a real log and a real store, both in memory unless the test is about them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test fails by a panic, and a child tells where it listens"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-mod cluster;
 mod inbox;
 mod line;
 mod manual;

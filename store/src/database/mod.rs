@@ -12,6 +12,7 @@ pub(crate) use query::{Query, Row, sql};
 use crate::{Options, Result, StoreError, schema};
 
 /// A SQLite file, or a Postgres server.
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub(crate) enum Database {
     Sqlite(sqlite::File),
     Postgres(postgres::Server),
