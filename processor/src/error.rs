@@ -33,3 +33,13 @@ pub enum ProcessorError {
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
+
+impl ProcessorError {
+    /// Whether it is a lane of this process that is broken: nothing that running its records again would mend.
+    pub(crate) fn ends_the_lane(&self) -> bool {
+        matches!(
+            self,
+            Self::Worker { .. } | Self::Thread(_) | Self::OffsetMissing { .. }
+        )
+    }
+}

@@ -353,17 +353,14 @@ impl Executor {
                 value.len(),
                 self.config.result_bytes_max
             );
-            let failure = Failure {
-                step: None,
-                kind: FailureKind::OutputTooLarge,
+            return self.refused(
+                from,
+                subject,
+                loaded,
+                FailureKind::OutputTooLarge,
                 reason,
-                attempt: subject.attempt,
-            };
-            let done = Finished {
-                failure: Some(failure),
-                ..Finished::default()
-            };
-            return self.written(from, subject, loaded, done, now_ms);
+                now_ms,
+            );
         }
         let mut out =
             Vec::with_capacity(1 + done.started.len() + usize::from(result.failure.is_some()));
@@ -376,17 +373,14 @@ impl Executor {
                     "a hop comes to {bytes} bytes, more than the {} that one can carry; emit less, or keep large data elsewhere and emit a reference",
                     self.config.result_bytes_max
                 );
-                let failure = Failure {
-                    step: None,
-                    kind: FailureKind::OutputTooLarge,
+                return self.refused(
+                    from,
+                    subject,
+                    loaded,
+                    FailureKind::OutputTooLarge,
                     reason,
-                    attempt: subject.attempt,
-                };
-                let done = Finished {
-                    failure: Some(failure),
-                    ..Finished::default()
-                };
-                return self.written(from, subject, loaded, done, now_ms);
+                    now_ms,
+                );
             }
             out.push(hop);
         }
@@ -451,7 +445,8 @@ impl Executor {
         }
     }
 
-    /// A failed result and a dead letter for a record whose graph cannot run it.
+    /// A failed result and a dead letter for a record that came to nothing else: its graph cannot run it, or what it
+    /// became cannot be written.
     fn refused(
         &self,
         from: &Fetched,

@@ -269,9 +269,7 @@ impl Lane {
 
     /// Commits a note about a partition, after what is sent.
     fn note(&mut self, at: usize, next_offset: i64, note: Note) -> Result<(), ProcessorError> {
-        if !self.sent.is_empty() {
-            self.commit()?;
-        }
+        self.commit_sent()?;
         let position = Position {
             partition: self.owned[at].partition.clone(),
             next_offset,
@@ -294,6 +292,13 @@ impl Lane {
         self.port.send(became)?;
         self.sent.extend(reach);
         Ok(())
+    }
+
+    fn commit_sent(&mut self) -> Result<(), ProcessorError> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
+        self.commit()
     }
 
     /// Invariant (1): outputs and input offsets become visible together or not at all.
@@ -421,9 +426,7 @@ impl Lane {
             }
             checked => checked?,
         }
-        if !self.sent.is_empty() {
-            self.commit()?;
-        }
+        self.commit_sent()?;
         let (mut marks, mut starts) = (Vec::new(), Vec::new());
         for partition in unstarted {
             let (start, _) = self.around.log.offsets(&partition)?;
@@ -476,8 +479,8 @@ impl Lane {
             return Ok(());
         }
         let finished = !lost && self.take_in(FINISH)?;
-        if finished && !self.sent.is_empty() {
-            self.commit()?;
+        if finished {
+            self.commit_sent()?;
         }
         self.owned.retain(|o| !partitions.contains(&o.partition));
         if finished {
@@ -506,23 +509,12 @@ impl Lane {
 
     /// Commits what can be within a bound; the rest is dropped and run again by whoever comes next.
     pub fn finish(mut self) -> Result<(), ProcessorError> {
-        let finished = self.take_in(FINISH).and_then(|_| {
-            if self.sent.is_empty() {
-                Ok(())
-            } else {
-                self.commit()
-            }
-        });
+        let finished = self.take_in(FINISH).and_then(|_| self.commit_sent());
         self.release();
         let ours = match &finished {
             Ok(()) => false,
             Err(ProcessorError::Log(e)) => e.disposition() != Disposition::Invalid,
-            Err(e) => !matches!(
-                e,
-                ProcessorError::Worker { .. }
-                    | ProcessorError::Thread(_)
-                    | ProcessorError::OffsetMissing { .. }
-            ),
+            Err(e) => !e.ends_the_lane(),
         };
         match finished {
             Err(e) if ours => {
@@ -545,9 +537,7 @@ impl Lane {
         loop {
             let disposition = match &trouble {
                 ProcessorError::Log(e) => e.disposition(),
-                ProcessorError::Worker { .. }
-                | ProcessorError::Thread(_)
-                | ProcessorError::OffsetMissing { .. } => {
+                broken if broken.ends_the_lane() => {
                     tracing::error!("lane {} stops: {trouble}", self.slot);
                     return Err(trouble);
                 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use rdkafka::Message as _;
 use topics::catalog::TRIGGERS;
 
@@ -20,6 +20,8 @@ use super::pass::{Passed, Running, measure};
 use crate::meter::{load, median};
 use crate::place;
 use crate::report::{Row, Target};
+use xtask::services::maven;
+use xtask::services::process::succeed;
 
 /// A figure of a pass.
 type Of = fn(&Passed) -> f64;
@@ -253,21 +255,7 @@ impl Peer {
         let (jars, classes) = (built.join("jars"), built.join("classes"));
         if !jars.exists() {
             crate::say("fetching Kafka Streams …");
-            let partial = built.join("jars.partial");
-            let mut mvn = Command::new("mvn");
-            mvn.args([
-                "-q",
-                "-B",
-                "dependency:copy-dependencies",
-                "-DincludeScope=runtime",
-                "-f",
-            ])
-            .arg(sources.join("pom.xml"));
-            succeed(
-                mvn.arg(format!("-DoutputDirectory={}", partial.display())),
-                "install Maven (package maven)",
-            )?;
-            std::fs::rename(&partial, &jars)?;
+            maven::fetch(&sources.join("pom.xml"), &jars)?;
         }
         let mut files: Vec<PathBuf> = Vec::new();
         for entry in sources.join("src/main/java/weir/bench").read_dir()? {
@@ -331,19 +319,4 @@ impl Peer {
         cluster.empty(&output, PARTITIONS)?;
         Ok(passed)
     }
-}
-
-fn succeed(command: &mut Command, need: &str) -> Result<()> {
-    let name = command.get_program().display().to_string();
-    let output = command
-        .output()
-        .with_context(|| format!("running {name}; {need}"))?;
-    ensure!(
-        output.status.success(),
-        "{name} failed ({}):\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

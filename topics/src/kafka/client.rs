@@ -13,6 +13,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
 
 use super::{Asking, KafkaConfig, METADATA_WAIT, Timeouts};
 use crate::error::LogError;
@@ -131,24 +132,14 @@ impl Shared {
         }
         if let Some((count, _)) = known {
             // Asked again by one caller, in a moment; the others go on with what is known.
-            self.partitions
-                .lock()
-                .insert(topic.to_owned(), (count, Instant::now()));
-            return Ok(
-                match self.asking.fetch_metadata(Some(topic), REFRESH_WAIT) {
-                    Ok(metadata) => {
-                        let found = metadata.topics().iter().find(|found| found.name() == topic);
-                        let now = found.map_or(0, |found| found.partitions().len()) as u32;
-                        // one that is gone is noticed by whoever reads or writes it
-                        let count = if now == 0 { count } else { now };
-                        self.partitions
-                            .lock()
-                            .insert(topic.to_owned(), (count, Instant::now()));
-                        count
-                    }
-                    Err(_) => count,
-                },
-            );
+            self.know(topic, count);
+            // One that is gone is noticed by whoever reads or writes it.
+            let asked = self.asking.fetch_metadata(Some(topic), REFRESH_WAIT);
+            let Some(count) = asked.ok().and_then(|metadata| counted(&metadata, topic)) else {
+                return Ok(count);
+            };
+            self.know(topic, count);
+            return Ok(count);
         }
         let deadline = Instant::now() + METADATA_WAIT;
         let metadata = loop {
@@ -161,18 +152,15 @@ impl Shared {
                 Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
             }
         };
-        let found = metadata
-            .topics()
-            .iter()
-            .find(|found| found.name() == topic && found.error().is_none());
-        let count = found.map_or(0, |found| found.partitions().len()) as u32;
-        if count == 0 {
-            return Err(LogError::missing_topic(topic));
-        }
+        let count = counted(&metadata, topic).ok_or_else(|| LogError::missing_topic(topic))?;
+        self.know(topic, count);
+        Ok(count)
+    }
+
+    fn know(&self, topic: &str, partitions: u32) {
         self.partitions
             .lock()
-            .insert(topic.to_owned(), (count, Instant::now()));
-        Ok(count)
+            .insert(topic.to_owned(), (partitions, Instant::now()));
     }
 
     pub(super) fn check(&self, partition: &Partition) -> Result<()> {
@@ -226,6 +214,16 @@ impl Shared {
         };
         Ok(number.cast_signed())
     }
+}
+
+/// How many partitions the topic has; `None`: it is not there.
+fn counted(metadata: &Metadata, topic: &str) -> Option<u32> {
+    let found = metadata
+        .topics()
+        .iter()
+        .find(|found| found.name() == topic && found.error().is_none())?;
+    let count = found.partitions().len() as u32;
+    (count > 0).then_some(count)
 }
 
 fn weight(record: &Record) -> usize {

@@ -411,14 +411,7 @@ impl Transaction {
 
     /// Looks a failed call up in the table, and notes what it leaves behind.
     fn failed(&mut self, call: Call, error: &KafkaError, time_left: bool) -> (Action, LogError) {
-        let seen = Seen {
-            code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
-            fatal: self.producer.client().fatal_error().map(|(code, _)| code),
-            retriable: matches!(error, KafkaError::Transaction(e) if e.is_retriable()),
-            requires_abort: matches!(error, KafkaError::Transaction(e) if e.txn_requires_abort()),
-            flush: matches!(error, KafkaError::Flush(_)),
-        };
-        let action = action(call, seen, time_left);
+        let action = action(call, seen(&self.producer, error), time_left);
         let call = call.name();
         tracing::debug!(id = %self.id, call, ?action, %error, "a transactional call failed");
         let failed = match action {
@@ -434,6 +427,16 @@ impl Transaction {
             Action::Fenced => Health::Fenced,
         };
         (action, failed)
+    }
+}
+
+fn seen(producer: &BaseProducer<Delivering>, error: &KafkaError) -> Seen {
+    Seen {
+        code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
+        fatal: producer.client().fatal_error().map(|(code, _)| code),
+        retriable: matches!(error, KafkaError::Transaction(e) if e.is_retriable()),
+        requires_abort: matches!(error, KafkaError::Transaction(e) if e.txn_requires_abort()),
+        flush: matches!(error, KafkaError::Flush(_)),
     }
 }
 
@@ -462,14 +465,11 @@ fn producer(shared: &Shared, id: &str) -> Result<BaseProducer<Delivering>> {
         let Err(error) = producer.init_transactions(STEP_WAIT) else {
             return Ok(producer);
         };
-        let seen = Seen {
-            code: error.rdkafka_error_code().unwrap_or(Code::Unknown),
-            fatal: producer.client().fatal_error().map(|(code, _)| code),
-            retriable: matches!(&error, KafkaError::Transaction(e) if e.is_retriable()),
-            requires_abort: false,
-            flush: false,
-        };
-        match action(Call::Init, seen, Instant::now() < deadline) {
+        match action(
+            Call::Init,
+            seen(&producer, &error),
+            Instant::now() < deadline,
+        ) {
             Action::Again => {}
             Action::Stop(reason) => {
                 return Err(LogError::invalid(format!("{reason} (\"{id}\": {error})")));

@@ -5,8 +5,9 @@
 //! `target/services`. Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres.
 
 pub mod kafka;
+pub mod maven;
 pub mod postgres;
-mod process;
+pub mod process;
 mod temporary;
 
 use std::path::PathBuf;

@@ -169,7 +169,7 @@ pub(super) fn locked(folder: &Path) -> Result<File> {
 }
 
 /// Runs a command to its end; its output is shown only if it failed.
-pub(super) fn succeed(command: &mut Command, need: &str) -> Result<()> {
+pub fn succeed(command: &mut Command, need: &str) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())

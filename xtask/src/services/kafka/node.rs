@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::services::maven;
 use crate::services::process::{locked, succeed};
 
 /// 4.4.0 is listed, but packages that it needs are not there.
@@ -169,18 +170,5 @@ pub fn class_path() -> Result<String> {
 fn fetch(folder: &Path, jars: &Path) -> Result<()> {
     let pom = folder.join("pom.xml");
     std::fs::write(&pom, POM.replace("VERSION", VERSION))?;
-    // under another name until it is whole
-    let partial = folder.join("jars.partial");
-    let mut mvn = Command::new("mvn");
-    mvn.args([
-        "-q",
-        "-B",
-        "dependency:copy-dependencies",
-        "-DincludeScope=runtime",
-        "-f",
-    ])
-    .arg(&pom);
-    mvn.arg(format!("-DoutputDirectory={}", partial.display()));
-    succeed(&mut mvn, "install Maven (package maven)").context("fetching kafka")?;
-    Ok(std::fs::rename(&partial, jars)?)
+    maven::fetch(&pom, jars).context("fetching kafka")
 }
