@@ -47,7 +47,34 @@ const PROOFS: &[Proof] = &[
         test: "kafka_proxy::storm::a_commit_whose_answer_is_lost_is_settled_by_a_new_producer",
         env: &[("WEIR_TEST_FAULTS", "200")],
     },
+    kafka(
+        "T1",
+        "kafka::kill::nothing_is_lost_and_nothing_twice_when_processors_are_killed",
+    ),
+    kafka(
+        "T3",
+        "kafka::kill::nothing_is_lost_and_nothing_twice_when_the_broker_is_killed",
+    ),
+    kafka(
+        "T4",
+        "kafka::storm::nothing_is_lost_and_nothing_twice_while_members_come_and_go",
+    ),
+    kafka("T5", "kafka::zombie::a_zombie_s_transaction_is_rejected"),
+    kafka(
+        "T8",
+        "kafka::zombie::a_lane_held_up_in_its_transaction_runs_its_batch_again",
+    ),
+    kafka(
+        "T9",
+        "kafka::hanging::a_stranger_s_open_transaction_raises_an_alarm_and_is_got_over",
+    ),
+    kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
+
+/// One whose test takes `WEIR_PROOFS` for the wish to be full size.
+const fn kafka(id: &'static str, test: &'static str) -> Proof {
+    Proof { id, test, env: &[] }
+}
 
 /// `only`: comma-separated ids; empty for all. `true`: all that ran have passed.
 pub fn run(root: &Path, only: &str) -> Result<bool> {
@@ -112,8 +139,8 @@ fn merge(report: &Path, rows: &Path) -> Result<Vec<Value>> {
 #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
 fn table(rows: &[Value]) {
     println!(
-        "\n{:<4} {:<8} {:>9} {:>6} {:>11} {:>8}  title",
-        "id", "passed", "injected", "lost", "duplicated", "seconds"
+        "\n{:<4} {:<8} {:>9} {:>6} {:>11} {:>8} {:>11}  title",
+        "id", "passed", "injected", "lost", "duplicated", "seconds", "seed"
     );
     for row in rows {
         let cell = |name: &str| {
@@ -122,13 +149,14 @@ fn table(rows: &[Value]) {
                 .map_or_else(|| row[name].to_string(), str::to_owned)
         };
         println!(
-            "{:<4} {:<8} {:>9} {:>6} {:>11} {:>8}  {}: {}",
+            "{:<4} {:<8} {:>9} {:>6} {:>11} {:>8} {:>11}  {}: {}",
             cell("id"),
             cell("passed"),
             cell("injected"),
             cell("lost"),
             cell("duplicated"),
             cell("seconds"),
+            cell("seed"),
             cell("title"),
             cell("expected")
         );

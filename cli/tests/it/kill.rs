@@ -234,6 +234,7 @@ fn nothing_is_lost_and_nothing_twice_when_weir_is_killed() {
         duplicated: count.duplicated,
         passed: count == expected,
         took: begun.elapsed(),
+        seed: None,
     }
     .keep();
     assert_eq!(count, expected);
@@ -261,6 +262,7 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
         duplicated: 0,
         passed: count.lost > 0,
         took: begun.elapsed(),
+        seed: None,
     }
     .keep();
     assert_eq!(count.acknowledged, plan.triggers);

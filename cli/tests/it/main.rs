@@ -6,6 +6,7 @@ mod bad_steps;
 mod disk_full;
 mod host_crash;
 mod http;
+mod kafka;
 mod kafka_proxy;
 mod kill;
 mod line;

@@ -15,6 +15,13 @@ pub(crate) struct Row {
     pub(crate) duplicated: usize,
     pub(crate) passed: bool,
     pub(crate) took: Duration,
+    /// Of its random choices, where it makes any.
+    pub(crate) seed: Option<u64>,
+}
+
+/// Whether this is `make prove`: full size, and times count.
+pub(crate) fn full() -> bool {
+    std::env::var_os("WEIR_PROOFS").is_some()
 }
 
 impl Row {
@@ -25,7 +32,7 @@ impl Row {
         };
         let row = json!({
             "id": self.id, "title": self.title, "injected": self.injected, "expected": self.expected, "lost": self.lost,
-            "duplicated": self.duplicated, "passed": self.passed, "seconds": self.took.as_secs(), "seed": null,
+            "duplicated": self.duplicated, "passed": self.passed, "seconds": self.took.as_secs(), "seed": self.seed,
         });
         let path = std::path::Path::new(&folder).join(format!("{}.json", self.id));
         std::fs::write(path, row.to_string()).unwrap();

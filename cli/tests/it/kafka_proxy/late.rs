@@ -333,6 +333,7 @@ fn a_late_copy_harms_a_lane_as_little_as_it_harms_a_plain_loop_much() {
         duplicated: mine.doubled,
         passed: failed.is_empty() && caught,
         took: begun.elapsed(),
+        seed: None,
     }
     .keep();
     assert!(failed.is_empty(), "a lane was harmed by: {failed:?}");

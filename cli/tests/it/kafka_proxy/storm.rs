@@ -123,6 +123,7 @@ fn nothing_is_lost_and_nothing_twice_whatever_happens_to_a_transactions_requests
         duplicated: found.doubled,
         passed,
         took: begun.elapsed(),
+        seed: Some(SEED),
     }
     .keep();
     assert!(passed, "{found:?}; seed {SEED}");
@@ -195,6 +196,7 @@ fn a_commit_whose_answer_is_lost_is_settled_by_a_new_producer() {
         duplicated: found.doubled,
         passed,
         took: begun.elapsed(),
+        seed: Some(SEED),
     }
     .keep();
     assert!(passed, "{found:?}; went on {trusted} times");

@@ -1,0 +1,108 @@
+//! What processors share: Kafka with Weir's topics, Postgres with the store, and a graph in it.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use schemas::graph;
+use store::{NewVersion, Store};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use topics::{Kafka, KafkaConfig, Log};
+use xtask::services::{kafka, postgres};
+
+use crate::weir::guest;
+
+pub(crate) struct Cluster {
+    pub(crate) kafka: kafka::Temporary,
+    postgres: postgres::Temporary,
+    pub(crate) log: Arc<Kafka>,
+    pub(crate) runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Cluster {
+    /// The one that all tests use which do not harm it, one at a time.
+    pub(crate) fn shared() -> MutexGuard<'static, Self> {
+        static SHARED: OnceLock<Mutex<Cluster>> = OnceLock::new();
+        let shared = SHARED.get_or_init(|| Mutex::new(Self::new(1)));
+        // a test that failed has left its processors dead and its topics as they are
+        shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn new(brokers: usize) -> Self {
+        let builder = kafka::Temporary::builder().brokers(brokers);
+        let kafka = builder.short_timeouts().start().unwrap();
+        let log = Kafka::new(KafkaConfig {
+            brokers: kafka.brokers().to_owned(),
+            ..KafkaConfig::default()
+        })
+        .unwrap();
+        log.create_topics(&topics::catalog::topics()).unwrap();
+        Self {
+            kafka,
+            postgres: postgres::Temporary::start().unwrap(),
+            log: Arc::new(log),
+            runtime: tokio::runtime::Runtime::new().unwrap(),
+            folder: TempDir::new().unwrap(),
+        }
+    }
+
+    pub(crate) fn brokers(&self) -> &str {
+        self.kafka.brokers()
+    }
+
+    pub(crate) fn store_url(&self) -> String {
+        self.postgres.url()
+    }
+
+    /// For what processes say and keep to themselves.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Makes a graph of the trigger `t` and one step active. `step` is what stands behind the step's name.
+    pub(crate) fn apply(&self, name: &str, module: &str, settings: &str) {
+        let text = format!(
+            "weir: 1\nname: {name}\ntriggers:\n  t: {{ manual: {{}} }}\nsteps:\n  one: {{ uses: {module}, from: [t], isolation: batch{settings} }}\n"
+        );
+        self.runtime.block_on(async {
+            let store = Store::connect(&self.store_url()).await.unwrap();
+            let digest = store
+                .put_module(&std::fs::read(guest(module)).unwrap())
+                .await
+                .unwrap();
+            let parsed = graph::parse(&text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
+            let resolved = parsed.resolve(&mut One(digest)).unwrap();
+            let canonical = resolved.canonical().unwrap();
+            let new = NewVersion {
+                tenant: "default".into(),
+                graph: name.into(),
+                version: graph::version(&canonical),
+                canonical,
+                source: text.clone(),
+                webhooks: vec![],
+                at_ms: 1,
+            };
+            store.apply(new).await.unwrap();
+            store.close().await;
+        });
+    }
+
+    /// Where this cluster's brokers write what they do.
+    pub(crate) fn broker_log(&self) -> PathBuf {
+        self.kafka.log(0)
+    }
+}
+
+/// Every module is this one.
+struct One(String);
+
+impl graph::Resolve for One {
+    fn module(&mut self, _: &str) -> Result<String, String> {
+        Ok(self.0.clone())
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        Err(format!("no file {path}"))
+    }
+}

@@ -1,0 +1,17 @@
+//! Processes of `weir serve` on a real Kafka, while things go wrong: what T1, T3 to T5, T8, T9 and T26 of `make prove`
+//! are, in a short form here and at their full size there.
+//!
+//! Whatever is done to them, `ledger` counts the same: every trigger has one result, its payload is unchanged, each key's
+//! order is kept, and nothing is seen that was aborted. It reads with another client library (xtask's checker).
+
+mod checked;
+mod cluster;
+mod hanging;
+mod kill;
+mod ledger;
+mod load;
+mod process;
+mod seed;
+mod storm;
+mod variants;
+mod zombie;
