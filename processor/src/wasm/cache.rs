@@ -1,6 +1,6 @@
 //! Compiled modules on disk, one file each: `{module's sha256}.{engine key}.{file's sha256}.cwasm`.
 //!
-//! The engine key covers wasmtime's version and every setting that shapes machine code, so a file of another Weir is never looked at. The
+//! The engine key covers wasmtime's version, every setting that shapes machine code and what `copies` does, so a file of another Weir is never looked at. The
 //! file's own sha256 stands in its name: written beside and renamed, it is whole or it is refused and compiled again. That guards against torn
 //! and damaged files, not against someone who may write to the folder: the folder is as trusted as the binary. Trouble with the cache
 //! is logged and never fails a load.
@@ -21,7 +21,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(dir: &Path, engine: &Engine) -> Self {
-        let mut key = KeyHasher(Sha256::new_with_prefix(b"weir cwasm 1\n"));
+        let mut key = KeyHasher(Sha256::new_with_prefix(b"weir cwasm 2\n"));
         engine.precompile_compatibility_hash().hash(&mut key);
         let mut engine_key = hex::encode(key.0.finalize());
         engine_key.truncate(16);

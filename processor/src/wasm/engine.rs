@@ -13,6 +13,7 @@ use wasmtime::{
 
 use super::cache::Cache;
 use super::config::EngineConfig;
+use super::copies;
 use super::error::EngineError;
 use super::module::{self, Module};
 use super::state::State;
@@ -136,7 +137,11 @@ impl Engine {
                 return Ok(component);
             }
         }
-        let component = Component::from_binary(&self.inner.wasm, bytes)
+        let compile = |bytes: &[u8]| Component::from_binary(&self.inner.wasm, bytes);
+        let shortened = copies::shortened(bytes).and_then(|bytes: Vec<u8>| compile(&bytes).ok());
+        // what is wrong with a component is told of what its author wrote
+        let component = shortened
+            .map_or_else(|| compile(bytes), Ok)
             .map_err(|error| EngineError::Compile(format!("{error:#}")))?;
         add(&self.inner.compiled, 1);
         if let Some(cache) = &self.inner.cache {

@@ -15,6 +15,7 @@ mod bindings;
 mod cache;
 mod call;
 mod config;
+mod copies;
 mod engine;
 mod error;
 mod instance;
