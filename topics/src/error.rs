@@ -32,7 +32,8 @@ pub enum LogError {
         bytes: usize,
         bytes_max: usize,
     },
-    /// A topic or partition that does not exist.
+    /// A topic or partition that does not exist: it may have been deleted, and may come back. A cluster whose brokers are
+    /// all fenced for a moment says so of topics that are there.
     #[error("{what} does not exist; create it first")]
     Missing { what: String },
     /// The offset asked for has been deleted by retention, or was never written.
@@ -76,13 +77,13 @@ impl LogError {
             Self::Moved { .. }
             | Self::Unavailable { .. }
             | Self::Full { .. }
+            | Self::Missing { .. }
             | Self::Uncertain { .. } => Disposition::Retry,
             Self::Fenced { .. } => Disposition::Fenced,
             Self::TooLarge { .. } => Disposition::Reject,
-            Self::Missing { .. }
-            | Self::OutOfRange { .. }
-            | Self::Corrupt { .. }
-            | Self::Invalid { .. } => Disposition::Invalid,
+            Self::OutOfRange { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => {
+                Disposition::Invalid
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod client;
 mod consumer;
 mod lag;
 mod lane;
+mod revive;
 mod rule;
 mod source;
 mod transaction;
@@ -216,4 +217,4 @@ fn new_topic<'a>(spec: &'a TopicSpec, settings: &'a [(&'static str, String); 4])
 }
 
 /// A consumer that only asks: metadata and watermarks.
-type Asking = BaseConsumer<Kept>;
+type Asking = BaseConsumer<client::Asked>;

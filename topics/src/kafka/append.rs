@@ -6,17 +6,21 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
-use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{
+    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
+};
 use tokio::sync::oneshot;
 
 use super::client::{MESSAGE_BYTES_MAX, Shared, logged};
+use super::revive::{LOOK_MS, Revival};
 use super::transaction::record;
 use crate::error::LogError;
 use crate::log::{Append, Appended, Outgoing, Result};
 
 type Acknowledged = Result<i64>;
 
-struct Acknowledging;
+#[derive(Default)]
+struct Acknowledging(Revival);
 
 impl ClientContext for Acknowledging {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -25,6 +29,10 @@ impl ClientContext for Acknowledging {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.take(statistics);
     }
 }
 
@@ -69,10 +77,15 @@ impl Appender {
             ("linger.ms", "1"),
             ("message.max.bytes", &MESSAGE_BYTES_MAX.to_string()),
             ("delivery.timeout.ms", "30000"),
+            ("statistics.interval.ms", LOOK_MS),
         ]);
-        let producer = config
-            .create_with_context(Acknowledging)
+        let producer: Result<ThreadedProducer<Acknowledging>> = config
+            .create_with_context(Acknowledging::default())
             .map_err(|e| LogError::invalid(format!("kafka settings: {e}")));
+        if let Ok(producer) = &producer {
+            let client = producer.client().native_ptr();
+            producer.context().0.of(client, shared.brokers());
+        }
         Self { shared, producer }
     }
 

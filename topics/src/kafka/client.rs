@@ -11,10 +11,11 @@ use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::consumer::{Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
+use super::revive::Revival;
 use super::{Asking, KafkaConfig, METADATA_WAIT, Timeouts};
 use crate::error::LogError;
 use crate::log::{Outgoing, Partition, Record, Result};
@@ -43,6 +44,32 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct Kept;
 
+/// Those of the client that questions are asked with. Nobody polls it.
+#[derive(Default)]
+pub(super) struct Asked(Revival);
+
+impl ClientContext for Asked {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        logged(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Asked {}
+
+impl Asked {
+    /// A question without an answer may be one of a client without brokers.
+    fn answered<T>(&self, answer: KafkaResult<T>) -> KafkaResult<T> {
+        if answer.is_err() {
+            self.0.again();
+        }
+        answer
+    }
+}
+
 impl ClientContext for Kept {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         logged(level, facility, message);
@@ -69,15 +96,17 @@ pub(super) fn logged(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 impl Shared {
     pub(super) fn new(config: KafkaConfig) -> Result<Self> {
-        let asking = configured(
+        let asking: Asking = configured(
             &config,
             &[
                 ("isolation.level", "read_committed"),
                 ("allow.auto.create.topics", "false"),
             ],
         )
-        .create_with_context(Kept)
+        .create_with_context(Asked::default())
         .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
+        let client = asking.client().native_ptr();
+        asking.context().0.of(client, &config.brokers);
         Ok(Self {
             config,
             asking,
@@ -134,8 +163,10 @@ impl Shared {
             // Asked again by one caller, in a moment; the others go on with what is known.
             self.know(topic, count);
             // One that is gone is noticed by whoever reads or writes it.
-            let asked = self.asking.fetch_metadata(Some(topic), REFRESH_WAIT);
-            let Some(count) = asked.ok().and_then(|metadata| counted(&metadata, topic)) else {
+            let Ok(metadata) = self.metadata(topic, REFRESH_WAIT) else {
+                return Ok(count);
+            };
+            let Some(count) = counted(&metadata, topic) else {
                 return Ok(count);
             };
             self.know(topic, count);
@@ -143,7 +174,7 @@ impl Shared {
         }
         let deadline = Instant::now() + METADATA_WAIT;
         let metadata = loop {
-            match self.asking.fetch_metadata(Some(topic), METADATA_WAIT) {
+            match self.metadata(topic, METADATA_WAIT) {
                 Ok(metadata) => break metadata,
                 Err(error) if Instant::now() > deadline => {
                     return Err(LogError::unavailable(error));
@@ -155,6 +186,16 @@ impl Shared {
         let count = counted(&metadata, topic).ok_or_else(|| LogError::missing_topic(topic))?;
         self.know(topic, count);
         Ok(count)
+    }
+
+    fn metadata(&self, topic: &str, wait: Duration) -> KafkaResult<Metadata> {
+        let asked = self.asking.fetch_metadata(Some(topic), wait);
+        self.asking.context().answered(asked)
+    }
+
+    /// The addresses of the settings.
+    pub(super) fn brokers(&self) -> &str {
+        &self.config.brokers
     }
 
     fn know(&self, topic: &str, partitions: u32) {
@@ -178,9 +219,9 @@ impl Shared {
 
     /// First offset kept and the next one to be written, be it committed or not.
     pub(super) fn offsets_uncommitted(&self, partition: &Partition) -> Result<(i64, i64)> {
-        let asking: BaseConsumer<Kept> = self
+        let asking: Asking = self
             .settings(&[("isolation.level", "read_uncommitted")])
-            .create_with_context(Kept)
+            .create_with_context(Asked::default())
             .map_err(LogError::unavailable)?;
         watermarks(&asking, partition)
     }
@@ -260,12 +301,15 @@ fn watermarks(asking: &Asking, partition: &Partition) -> Result<(i64, i64)> {
         partition.number.cast_signed(),
         METADATA_WAIT,
     );
-    found.map_err(|error| match error {
-        KafkaError::MetadataFetch(
-            Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic,
-        ) => LogError::missing_partition(partition),
-        error => LogError::unavailable(error),
-    })
+    asking
+        .context()
+        .answered(found)
+        .map_err(|error| match error {
+            KafkaError::MetadataFetch(
+                Code::UnknownPartition | Code::UnknownTopicOrPartition | Code::UnknownTopic,
+            ) => LogError::missing_partition(partition),
+            error => LogError::unavailable(error),
+        })
 }
 
 /// Waits for a future of librdkafka's admin client, which completes on a thread of its own.

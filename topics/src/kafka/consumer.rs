@@ -19,10 +19,11 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::client::{Shared, logged};
 use super::lag::Lags;
+use super::revive::{LOOK_MS, Revival};
 use super::rule::is_fenced;
 use crate::error::LogError;
 use crate::log::{
@@ -53,7 +54,8 @@ struct Noting {
     /// The consumer is being dropped: nobody polls any more, so the callback itself gives everything back.
     closing: AtomicBool,
     /// A member's; its group.
-    lags: Mutex<(String, Lags)>,
+    lags: Mutex<Option<(String, Lags)>>,
+    revival: Revival,
 }
 
 impl ClientContext for Noting {
@@ -66,8 +68,10 @@ impl ClientContext for Noting {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        let (group, lags) = &mut *self.lags.lock();
-        lags.take(group, statistics);
+        self.revival.take(statistics);
+        if let Some((group, lags)) = &mut *self.lags.lock() {
+            lags.take(group, statistics);
+        }
     }
 }
 
@@ -105,6 +109,19 @@ fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
         .iter()
         .map(|e| partition(e.topic(), e.partition()))
         .collect()
+}
+
+fn consumer(
+    shared: &Shared,
+    config: &ClientConfig,
+    noting: Noting,
+) -> Result<BaseConsumer<Noting>> {
+    let consumer: BaseConsumer<Noting> = config
+        .create_with_context(noting)
+        .map_err(LogError::unavailable)?;
+    let client = consumer.client().native_ptr();
+    consumer.context().revival.of(client, shared.brokers());
+    Ok(consumer)
 }
 
 /// One partition that this consumer has.
@@ -154,12 +171,10 @@ impl Member {
             ("statistics.interval.ms", "1000"),
         ]);
         let noting = Noting {
-            lags: Mutex::new((join.group.clone(), Lags::default())),
+            lags: Mutex::new(Some((join.group.clone(), Lags::default()))),
             ..Noting::default()
         };
-        let consumer: BaseConsumer<Noting> = config
-            .create_with_context(noting)
-            .map_err(LogError::unavailable)?;
+        let consumer = consumer(&shared, &config, noting)?;
         let topics: Vec<&str> = join.topics.iter().map(|topic| &**topic).collect();
         consumer.subscribe(&topics).map_err(LogError::unavailable)?;
         let (records_max, bytes_max) = (join.records_max.max(1), join.bytes_max.max(1));
@@ -207,10 +222,9 @@ impl Member {
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "100"),
+            ("statistics.interval.ms", LOOK_MS),
         ]);
-        let consumer: BaseConsumer<Noting> = config
-            .create_with_context(Noting::default())
-            .map_err(LogError::unavailable)?;
+        let consumer = consumer(&shared, &config, Noting::default())?;
         let cursor = |(partition, next)| Cursor {
             partition,
             next: Some(next),
@@ -285,7 +299,10 @@ impl Member {
         let answer = self
             .consumer
             .committed_offsets(asked, COMMITTED_WAIT)
-            .map_err(LogError::unavailable)?;
+            .map_err(|error| {
+                self.consumer.context().revival.again();
+                LogError::unavailable(error)
+            })?;
         let mut assigned = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let found = answer.find_partition(&partition.topic, partition.number.cast_signed());
