@@ -8,12 +8,16 @@ use store::{NewVersion, Store};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use topics::{Kafka, KafkaConfig, Log};
+use xtask::proxy::{Proxy, Request};
 use xtask::services::{kafka, postgres};
 
+use crate::kafka_proxy::World;
 use crate::weir::guest;
 
 pub(crate) struct Cluster {
     pub(crate) kafka: kafka::Temporary,
+    /// Between the processes and the broker.
+    pub(crate) proxy: Option<Proxy>,
     postgres: postgres::Temporary,
     pub(crate) log: Arc<Kafka>,
     pub(crate) runtime: Runtime,
@@ -31,7 +35,16 @@ impl Cluster {
 
     pub(crate) fn new(brokers: usize) -> Self {
         let builder = kafka::Temporary::builder().brokers(brokers);
-        let kafka = builder.short_timeouts().start().unwrap();
+        Self::with(builder.short_timeouts().start().unwrap(), None)
+    }
+
+    /// Of one broker behind a proxy that does nothing yet.
+    pub(crate) fn behind_a_proxy() -> Self {
+        let World { proxy, broker } = World::start(|_: &Request| None);
+        Self::with(broker, Some(proxy))
+    }
+
+    fn with(kafka: kafka::Temporary, proxy: Option<Proxy>) -> Self {
         let log = Kafka::new(KafkaConfig {
             brokers: kafka.brokers().to_owned(),
             ..KafkaConfig::default()
@@ -40,6 +53,7 @@ impl Cluster {
         log.create_topics(&topics::catalog::topics()).unwrap();
         Self {
             kafka,
+            proxy,
             postgres: postgres::Temporary::start().unwrap(),
             log: Arc::new(log),
             runtime: tokio::runtime::Runtime::new().unwrap(),
@@ -49,6 +63,14 @@ impl Cluster {
 
     pub(crate) fn brokers(&self) -> &str {
         self.kafka.brokers()
+    }
+
+    /// Where processes find them.
+    pub(crate) fn proxied(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => proxy.address(),
+            None => self.brokers().to_owned(),
+        }
     }
 
     pub(crate) fn store_url(&self) -> String {

@@ -12,6 +12,8 @@ use crate::weir::PATIENCE;
 
 /// A processor's session has to run out, and its partitions have to be taken over.
 const CATCH_UP: Duration = Duration::from_secs(15);
+/// Longer than the broker's session: the controller fences it, and for a moment the cluster has no broker at all.
+const FENCED: Duration = Duration::from_secs(5);
 
 #[test]
 fn nothing_is_lost_and_nothing_twice_when_processors_are_killed() {
@@ -75,19 +77,25 @@ fn nothing_is_lost_and_nothing_twice_when_processors_are_killed() {
 #[test]
 fn nothing_is_lost_and_nothing_twice_when_the_broker_is_killed() {
     let mut cluster = Cluster::new(1);
-    let kills = if full() { 10 } else { 2 };
+    let (kills, freezes) = if full() { (10, 5) } else { (2, 1) };
     let begun = Instant::now();
     let mut seed = Seed::new("T3");
     let ledger = Ledger::new("broker");
     cluster.apply("broker", "copy", "");
     let processes = Process::start_all(&cluster, &Recipe::processor(), 2);
     let load = Load::start(&cluster, &ledger, usize::MAX, 6_000);
-    for _ in 0..kills {
+    for round in 0..kills + freezes {
         std::thread::sleep(seed.between(Duration::from_secs(1), Duration::from_secs(3)));
         // What the broker took from the load is to be known; what the processors are about is not.
         load.pause();
-        cluster.kafka.kill(0).unwrap();
-        cluster.kafka.restart(0).unwrap();
+        if round % 3 == 1 {
+            cluster.kafka.freeze(0).unwrap();
+            std::thread::sleep(FENCED);
+            cluster.kafka.thaw(0).unwrap();
+        } else {
+            cluster.kafka.kill(0).unwrap();
+            cluster.kafka.restart(0).unwrap();
+        }
         load.resume();
     }
     std::thread::sleep(Duration::from_secs(1));
@@ -97,11 +105,11 @@ fn nothing_is_lost_and_nothing_twice_when_the_broker_is_killed() {
     drop(follower);
     Process::stop_all(processes);
     let count = ledger.count(&cluster, asked);
-    eprintln!("T3: {kills} kills, {count:?}");
+    eprintln!("T3: {kills} kills, {freezes} freezes, {count:?}");
     Row {
         id: "T3",
-        title: "kill -9 and restart of the broker",
-        injected: kills,
+        title: "kill -9 and restart of the broker; frozen until its controller has fenced it",
+        injected: kills + freezes,
         expected: format!("{asked} triggers, one result each, without anybody's help"),
         lost: count.lost,
         duplicated: count.duplicated,

@@ -94,7 +94,7 @@ impl Ledger {
         Bytes::from(text)
     }
 
-    fn id(&self, number: usize) -> ExecutionId {
+    pub(crate) fn id(&self, number: usize) -> ExecutionId {
         let id = number.to_string();
         ExecutionId::derive(TIME_US / 1_000, TENANT, &self.graph, "t", &id)
     }

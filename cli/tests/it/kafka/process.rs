@@ -62,7 +62,7 @@ impl Process {
         command.args(["serve", "--role", recipe.role]);
         command
             .envs(SETTINGS)
-            .env("WEIR_KAFKA__BROKERS", cluster.brokers())
+            .env("WEIR_KAFKA__BROKERS", cluster.proxied())
             .env("WEIR_STORE__URL", cluster.store_url())
             .env("WEIR_LISTEN", format!("127.0.0.1:{port}"))
             .envs(recipe.env.iter().map(|(name, value)| (name, value)))
