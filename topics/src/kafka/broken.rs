@@ -2,7 +2,7 @@
 //! only with the feature `broken`, into a binary of its own; without it nothing is ever broken.
 //!
 //! - `trust-commit-ok`: a commit that returned Ok counts, whatever happened on the wire meanwhile.
-//! - `abort-after-commit-timeout`: an uncertain commit is aborted instead of settled by a successor.
+//! - `abort-after-commit-timeout`: a commit whose outcome is not known counts as aborted, and its batch is run again.
 //! - `no-seek-after-abort`: reading goes on where it was.
 //! - `stale-group-metadata`: the group's metadata is taken once.
 //! - `read-uncommitted`: consumers see open and aborted transactions.

@@ -21,6 +21,8 @@ pub(super) struct KafkaLane {
     transaction: Transaction,
     /// Only of the broken variant that takes it once.
     stale: Option<Arc<ConsumerGroupMetadata>>,
+    /// Only of the broken variant that trusts its memory: what it knows to be committed.
+    remembered: Vec<Position>,
 }
 
 impl KafkaLane {
@@ -36,6 +38,7 @@ impl KafkaLane {
             member,
             transaction,
             stale: None,
+            remembered: Vec::new(),
         })
     }
 }
@@ -93,11 +96,26 @@ impl Lane for KafkaLane {
         }
         let (member, stale) = (&self.member, &self.stale);
         let metadata = || stale.clone().or_else(|| member.metadata().map(Arc::new));
-        self.transaction.finish(&positions, &self.group, metadata)
+        self.transaction.finish(&positions, &self.group, metadata)?;
+        if super::broken::is("abort-after-commit-timeout") {
+            self.remembered
+                .retain(|old| positions.iter().all(|new| new.partition != old.partition));
+            self.remembered.extend(positions);
+        }
+        Ok(())
     }
 
     fn abort(&mut self) -> Result<Vec<Assigned>> {
         self.transaction.settle()?;
-        self.member.rewind()
+        let mut assigned = self.member.rewind()?;
+        for position in &self.remembered {
+            let of_it = |found: &&mut Assigned| found.partition == position.partition;
+            if let Some(found) = assigned.iter_mut().find(of_it) {
+                self.member
+                    .seek(&position.partition, position.next_offset)?;
+                found.committed = Some(position.clone());
+            }
+        }
+        Ok(assigned)
     }
 }

@@ -350,14 +350,12 @@ impl Transaction {
         self.held.clear();
         match self.health {
             Health::Fenced => return Err(self.fenced()),
-            Health::Broken if !super::broken::is("abort-after-commit-timeout") => {
-                return self.rebuild();
-            }
+            Health::Broken => return self.rebuild(),
             Health::Good | Health::Abortable if !self.open => {
                 self.health = Health::Good;
                 return Ok(());
             }
-            Health::Good | Health::Abortable | Health::Broken => {}
+            Health::Good | Health::Abortable => {}
         }
         // an abort with records in flight waits for deliveries that nobody polls: let them arrive first
         let deadline = Instant::now() + STEP_WAIT;

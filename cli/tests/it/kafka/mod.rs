@@ -4,7 +4,7 @@
 //! Whatever is done to them, `ledger` counts the same: every trigger has one result, its payload is unchanged, each key's
 //! order is kept, and nothing is seen that was aborted. It reads with another client library (xtask's checker).
 
-mod bad_input;
+mod bad_input_tests;
 mod checked;
 mod cluster;
 mod hanging;

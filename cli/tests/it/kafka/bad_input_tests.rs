@@ -173,7 +173,7 @@ fn new_partitions_are_read_and_a_lost_offset_stops_its_lane() {
 }
 
 #[test]
-fn a_topic_that_is_made_anew_stops_its_lane() {
+fn a_topic_that_was_made_anew_meanwhile_stops_its_lane() {
     let cluster = Cluster::new(1);
     let admin = admin(&cluster);
     let ledger = Ledger::new("anew");
@@ -183,14 +183,24 @@ fn a_topic_that_is_made_anew_stops_its_lane() {
     send(&cluster, &ledger, 0..100);
     until("the first are there", || ledger.results() == 100);
     drop(follower);
+    Process::stop_all(processes);
     let gone = admin.delete_topics(&[TRIGGERS], &AdminOptions::new());
     for gone in cluster.runtime.block_on(gone).unwrap() {
         gone.unwrap();
     }
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    cluster.log.create_topics(&topics()).unwrap();
+    until("the topic is gone and made anew", || {
+        cluster.log.create_topics(&topics()).is_ok()
+            && cluster
+                .log
+                .offsets(&Partition {
+                    topic: TRIGGERS.into(),
+                    number: 0,
+                })
+                .is_ok_and(|(_, end)| end == 0)
+    });
     send(&cluster, &ledger, 100..400);
-    stops_with(&processes[0], &["offset"]);
+    let process = Process::start(&cluster, &Recipe::processor());
+    stops_with(&process, &["offset"]);
     assert_eq!(
         ledger.look(&cluster, 100),
         Count::right(100),
