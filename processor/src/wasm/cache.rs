@@ -6,7 +6,7 @@
 //! is logged and never fails a load.
 
 use std::fs::{self, File};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -66,8 +66,9 @@ impl Cache {
                 fs::create_dir_all(&self.dir)?;
                 let sum = hex::encode(Sha256::digest(&code));
                 let path = self.dir.join(format!("{}{sum}.cwasm", self.prefix(digest)));
-                // Two processes may write the same file: each has its own beside it.
-                let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+                // Two processes may write the same file: each has its own beside it. In containers all are process 1.
+                let own = RandomState::new().hash_one(std::process::id());
+                let beside = path.with_extension(format!("{own:016x}.tmp"));
                 fs::write(&beside, &code)?;
                 fs::rename(&beside, &path)
             });

@@ -125,6 +125,13 @@ impl Process {
             .sum()
     }
 
+    /// How many series of a metric have this label value.
+    pub(crate) fn series(&self, name: &str, label: &str) -> usize {
+        let text = self.get("/metrics").unwrap_or_default();
+        let of_it = |line: &&str| line.starts_with(name) && line.contains(&format!("\"{label}\""));
+        text.lines().filter(of_it).count()
+    }
+
     /// What it has written to stderr.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.said).unwrap_or_default()

@@ -16,7 +16,7 @@ const GUESTS_MAX: usize = 2;
 #[test]
 fn nothing_is_lost_and_nothing_twice_while_members_come_and_go() {
     let cluster = Cluster::shared();
-    let changes = if full() { 40 } else { 6 };
+    let changes = if full() { 46 } else { 6 };
     let pace = Duration::from_secs(if full() { 3 } else { 2 });
     let begun = Instant::now();
     let mut seed = Seed::new("T4");

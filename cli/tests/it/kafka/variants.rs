@@ -102,11 +102,10 @@ fn suffer(cluster: &mut Cluster, variant: Option<&str>, fault: Fault, seed: &mut
         Fault::FrozenBroker => {
             for _ in 0..if full() { 3 } else { 1 } {
                 short(seed);
-                load.pause();
+                // under load, so that transactions are open
                 cluster.kafka.freeze(0).unwrap();
                 std::thread::sleep(Duration::from_secs(5));
                 cluster.kafka.thaw(0).unwrap();
-                load.resume();
             }
         }
         Fault::LostAnswers => {
@@ -227,7 +226,12 @@ fn each_broken_variant_is_caught() {
     // The same without anything broken: it is the breaking that was caught.
     let mut true_build = Count::default();
     let mut sound = !aborted_are_seen(cluster, None);
-    for fault in [Fault::FrozenBroker, Fault::LostAnswers, Fault::Members] {
+    let faults: &[Fault] = if full() {
+        &[Fault::FrozenBroker, Fault::LostAnswers, Fault::Members]
+    } else {
+        &[Fault::LostAnswers]
+    };
+    for fault in faults.iter().copied() {
         let seen = suffer(cluster, None, fault, &mut seed);
         sound &= !seen.caught();
         true_build.lost += seen.count.lost;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use topics::Log as _;
+use topics::catalog::TRIGGERS;
 
 use super::cluster::Cluster;
 use super::ledger::{Count, Ledger};
@@ -212,6 +213,11 @@ fn slow_step(cluster: &Cluster) -> (Count, Duration, f64) {
         cluster.apply(&name, "bad", ", limits: { time: 60s }");
         let recipe = shortened(Recipe::processor());
         let process = Process::start_all(cluster, &recipe, 1);
+        // those before it were killed: until their sessions have run out the group will rebalance
+        let partitions = cluster.log.partitions(TRIGGERS).unwrap() as usize;
+        until("it has all partitions", || {
+            process[0].series("weir_open_transaction_age_seconds", TRIGGERS) == partitions
+        });
         let before = timed_out(&process[0]);
         let follower = ledger.follow(cluster);
         let begun = Instant::now();
