@@ -41,6 +41,10 @@ const FINISH: Duration = Duration::from_secs(5);
 const FOLLOW: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// From one commit to the next there is at least so many times what a commit takes …
+const COMMIT_SHARE: u32 = 3;
+/// … but never more than so many times the interval that is wished for.
+const WIDENED_MAX: u32 = 10;
 /// What a worker is given at once.
 const CHUNK_RECORDS: usize = 128;
 const CHUNK_BYTES: usize = 512 << 10;
@@ -89,6 +93,8 @@ pub struct Lane {
     paused: bool,
     polled_at: Instant,
     committed_at: Instant,
+    /// How long commits take, lately.
+    commit_takes: Duration,
     /// The epoch that some partition's last owner had followed, and until when it is waited for.
     follow: Option<(u64, Instant)>,
     backoff: Duration,
@@ -126,6 +132,7 @@ impl Lane {
             paused: false,
             polled_at: now,
             committed_at: now,
+            commit_takes: Duration::ZERO,
             follow: None,
             backoff: BACKOFF_MIN,
             #[cfg(feature = "broken")]
@@ -182,7 +189,7 @@ impl Lane {
             .clock
             .now()
             .saturating_duration_since(self.committed_at);
-        Some(self.config.commit_interval.saturating_sub(since))
+        Some(interval(self.config.commit_interval, self.commit_takes).saturating_sub(since))
     }
 
     /// Gives the workers what they have room for.
@@ -335,6 +342,7 @@ impl Lane {
         histogram!("weir_lane_batch_records").record(sent.records as f64);
         counter!("weir_lane_commits_total").increment(1);
         counter!("weir_lane_records_total").increment(sent.records as u64);
+        self.commit_takes = (self.commit_takes * 7 + took) / 8;
         self.committed_at = begun;
         self.backoff = BACKOFF_MIN;
         Ok(())
@@ -636,6 +644,14 @@ impl Drop for Lane {
     }
 }
 
+/// The time from one commit to the next. Where commits are slow for the interval that is wished for (a busy broker, a slow
+/// disk), most of the time would go into them, and the lane would fall behind further and further: then they are made
+/// less often.
+fn interval(wished: Duration, commit_takes: Duration) -> Duration {
+    let bearable = (commit_takes * COMMIT_SHARE).min(wished * WIDENED_MAX);
+    wished.max(bearable)
+}
+
 fn join(config: &ProcessorConfig, reads: Reads) -> Join {
     Join {
         group: GROUP_PROCESSORS.into(),
@@ -659,5 +675,19 @@ fn cause(trouble: &ProcessorError) -> &'static str {
         ProcessorError::Store(_) => "store",
         ProcessorError::Busy { .. } => "busy",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_commits_are_made_less_often() {
+        let ms = Duration::from_millis;
+        assert_eq!(interval(ms(100), ms(5)), ms(100));
+        assert_eq!(interval(ms(10), ms(8)), ms(24));
+        assert_eq!(interval(ms(10), ms(500)), ms(100));
+        assert_eq!(interval(ms(0), ms(8)), ms(0));
     }
 }
