@@ -3,7 +3,7 @@
 //! The test starts itself as a child (`WEIR_INGEST_CHILD`), which serves and emits, and prints where it listens.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -215,7 +215,8 @@ async fn child(brokers: &str, store: &str) {
     on_time(&line);
     let source = line.source();
     source.opened().await;
-    println!("at {}", line.address);
+    let mut out = std::io::stdout();
+    writeln!(out, "at {}", line.address).unwrap();
     std::future::pending::<()>().await;
     source.stop().await;
 }
