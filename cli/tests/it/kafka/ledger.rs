@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use schemas::ExecutionId;
 use schemas::records::{Payload, SegmentResult, Trigger};
-use topics::catalog::{RESULTS, TRIGGERS};
-use topics::{Outgoing, Record, partitioner};
+use topics::catalog::RESULTS;
+use topics::{Outgoing, partitioner};
 use xtask::checker::{self, Follower};
 
 use super::cluster::Cluster;
+use crate::kafka_proxy::lanes::outgoing;
 
 const TENANT: &str = "default";
 const KEYS: usize = 500;
@@ -139,22 +140,12 @@ impl Ledger {
             execution,
             time_us: TIME_US,
             origin: None,
-            key: Some(key.clone()),
+            key: Some(key),
             content_type: "application/json".into(),
             headers: vec![],
             data: Payload::Inline(data),
         };
-        Outgoing {
-            topic: TRIGGERS.into(),
-            partition: None,
-            record: Record {
-                key: Some(key),
-                value: Some(trigger.encode()),
-                headers: vec![],
-                // the broker keeps records for a time that it counts from here
-                timestamp_ms: now_ms(),
-            },
-        }
+        outgoing(&trigger)
     }
 
     /// Counts results as they come, for whoever waits; what `count` finds is read anew.
@@ -262,9 +253,4 @@ impl Tally {
             self.count.altered += 1;
         }
     }
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    now.as_millis() as i64
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// SplitMix64.
+use xtask::proxy::Dice;
+
 pub(crate) struct Seed {
     pub(crate) seed: u64,
-    state: u64,
+    dice: Dice,
 }
 
 impl Seed {
@@ -16,24 +17,16 @@ impl Seed {
             now.as_nanos() as u64 & 0xffff_ffff
         });
         eprintln!("{what}: seed {seed} (WEIR_SEED={seed} repeats its choices)");
-        Self { seed, state: seed }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let dice = Dice::new(seed);
+        Self { seed, dice }
     }
 
     /// One of 0, 1, … `below` - 1.
     pub(crate) fn below(&mut self, below: usize) -> usize {
-        (self.next() % below as u64) as usize
+        self.dice.below(below as u64) as usize
     }
 
     pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        let span = (most - least).as_millis() as usize;
-        least + Duration::from_millis(self.below(span + 1) as u64)
+        self.dice.duration(least, most)
     }
 }

@@ -217,7 +217,7 @@ fn execution(number: u64) -> ExecutionId {
 }
 
 /// What is older than a topic's retention is deleted under the lanes' feet.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap().as_millis() as i64
 }
@@ -232,16 +232,21 @@ fn trigger(number: u64) -> Outgoing {
         execution: execution(number),
         time_us: now_ms() as u64 * 1_000,
         origin: None,
-        key: Some(key.clone()),
+        key: Some(key),
         content_type: "application/json".into(),
         headers: vec![],
         data: Payload::Inline(Bytes::from(number.to_string())),
     };
+    outgoing(&trigger)
+}
+
+/// Of now, to wherever its key belongs.
+pub(crate) fn outgoing(trigger: &Trigger) -> Outgoing {
     Outgoing {
         topic: TRIGGERS.into(),
         partition: None,
         record: Record {
-            key: Some(key),
+            key: trigger.key.clone(),
             value: Some(trigger.encode()),
             headers: vec![],
             timestamp_ms: now_ms(),

@@ -2,7 +2,7 @@
 //!
 //! Lanes talk to the broker through the proxy; what they are given and what they came to is written and read past it.
 
-mod lanes;
+pub(crate) mod lanes;
 mod late;
 mod raw_tests;
 mod storm;
