@@ -107,7 +107,7 @@ impl Log for Kafka {
         let admin: AdminClient<Kept> = self
             .shared
             .settings(&[])
-            .create_with_context(Kept)
+            .create_with_context(Kept::default())
             .map_err(LogError::unavailable)?;
         let values: Vec<_> = topics.iter().map(settings_of).collect();
         let new: Vec<NewTopic<'_>> = topics
@@ -217,4 +217,4 @@ fn new_topic<'a>(spec: &'a TopicSpec, settings: &'a [(&'static str, String); 4])
 }
 
 /// A consumer that only asks: metadata and watermarks.
-type Asking = BaseConsumer<client::Asked>;
+type Asking = BaseConsumer<Kept>;

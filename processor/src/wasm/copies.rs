@@ -23,6 +23,7 @@ type Result<T> = std::result::Result<T, Error<Infallible>>;
 /// The same component with cheap short copies; `None` where that cannot be had, for whatever reason: compile it as it is,
 /// and let the compiler say what is wrong with it.
 pub(super) fn shortened(component: &[u8]) -> Option<Vec<u8>> {
+    // what the engine would refuse must not be mended by being written anew
     if !Parser::is_component(component) || Validator::new().validate_all(component).is_err() {
         return None;
     }

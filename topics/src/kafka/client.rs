@@ -40,27 +40,11 @@ pub(super) struct Shared {
     keyless: AtomicU32,
 }
 
-/// The callbacks of clients that have nothing to remember.
+/// The callbacks of clients that have nothing to remember, and that nobody polls.
 #[derive(Default)]
-pub(super) struct Kept;
+pub(super) struct Kept(Revival);
 
-/// Those of the client that questions are asked with. Nobody polls it.
-#[derive(Default)]
-pub(super) struct Asked(Revival);
-
-impl ClientContext for Asked {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        logged(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-    }
-}
-
-impl ConsumerContext for Asked {}
-
-impl Asked {
+impl Kept {
     /// A question without an answer may be one of a client without brokers.
     fn answered<T>(&self, answer: KafkaResult<T>) -> KafkaResult<T> {
         if answer.is_err() {
@@ -103,7 +87,7 @@ impl Shared {
                 ("allow.auto.create.topics", "false"),
             ],
         )
-        .create_with_context(Asked::default())
+        .create_with_context(Kept::default())
         .map_err(|e| LogError::invalid(format!("kafka settings: {e}")))?;
         let client = asking.client().native_ptr();
         asking.context().0.of(client, &config.brokers);
@@ -163,10 +147,8 @@ impl Shared {
             // Asked again by one caller, in a moment; the others go on with what is known.
             self.know(topic, count);
             // One that is gone is noticed by whoever reads or writes it.
-            let Ok(metadata) = self.metadata(topic, REFRESH_WAIT) else {
-                return Ok(count);
-            };
-            let Some(count) = counted(&metadata, topic) else {
+            let asked = self.metadata(topic, REFRESH_WAIT).ok();
+            let Some(count) = asked.and_then(|metadata| counted(&metadata, topic)) else {
                 return Ok(count);
             };
             self.know(topic, count);
@@ -221,7 +203,7 @@ impl Shared {
     pub(super) fn offsets_uncommitted(&self, partition: &Partition) -> Result<(i64, i64)> {
         let asking: Asking = self
             .settings(&[("isolation.level", "read_uncommitted")])
-            .create_with_context(Asked::default())
+            .create_with_context(Kept::default())
             .map_err(LogError::unavailable)?;
         watermarks(&asking, partition)
     }

@@ -220,7 +220,7 @@ impl Admin {
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation);
         settings
-            .create_with_context(Kept)
+            .create_with_context(Kept::default())
             .map_err(LogError::unavailable)
     }
 }
