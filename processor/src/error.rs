@@ -17,6 +17,9 @@ pub enum ProcessorError {
     /// A started partition has no committed offset: reading on would run records again or leave some out.
     #[error("{}/{} was read before, and its committed offset is gone; set the offset of group weir.processors where reading shall go on, then start again", .partition.topic, .partition.number)]
     OffsetMissing { partition: topics::Partition },
+    /// What this group has committed is about another topic of that name.
+    #[error("topic \"{}\" was deleted and made anew since group weir.processors read it: its records may have been passed over; set the group's offsets where reading shall go on ({}/{} among them), then start again", .partition.topic, .partition.topic, .partition.number)]
+    Replaced { partition: topics::Partition },
     /// The store holds a version that this program cannot prove.
     #[error(
         "graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?"
@@ -39,7 +42,10 @@ impl ProcessorError {
     pub(crate) fn ends_the_lane(&self) -> bool {
         matches!(
             self,
-            Self::Worker { .. } | Self::Thread(_) | Self::OffsetMissing { .. }
+            Self::Worker { .. }
+                | Self::Thread(_)
+                | Self::OffsetMissing { .. }
+                | Self::Replaced { .. }
         )
     }
 }

@@ -15,6 +15,7 @@ use metrics::{counter, histogram};
 use topics::catalog::{GROUP_PROCESSORS, HOPS, TRIGGERS};
 use topics::{
     Assigned, Disposition, Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position,
+    TopicId,
 };
 
 use crate::ProcessorConfig;
@@ -24,6 +25,7 @@ use crate::error::ProcessorError;
 use crate::isolation::{Next, Note, Standing};
 use crate::pending::{Pending, Reach, size};
 use crate::started;
+use crate::topic_ids::{TopicIds, signature, signed};
 use crate::watch::Watch;
 use crate::workers::Work;
 
@@ -58,6 +60,7 @@ pub struct Surroundings {
     pub log: Arc<dyn Log>,
     /// The highest epoch of a graph's change that this process has followed.
     pub epoch: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub ids: Arc<TopicIds>,
     /// Taken by the one lane of the process that runs a record alone, so that a death convicts the right one.
     pub alone: Arc<AtomicBool>,
     pub stop: Arc<AtomicBool>,
@@ -66,6 +69,7 @@ pub struct Surroundings {
 /// A partition that this lane owns.
 struct Owned {
     partition: Partition,
+    topic_id: TopicId,
     committed: i64,
     standing: Standing,
 }
@@ -280,7 +284,7 @@ impl Lane {
         let position = Position {
             partition: self.owned[at].partition.clone(),
             next_offset,
-            metadata: note.format(),
+            metadata: signed(&note.format(), &self.owned[at].topic_id),
         };
         self.owned[at].committed = next_offset;
         Ok(self.port.commit(vec![position])?)
@@ -315,14 +319,22 @@ impl Lane {
         let mut positions = Vec::with_capacity(sent.next.len());
         let mut standings = Vec::with_capacity(sent.next.len());
         for (partition, next_offset) in sent.next {
-            let at = self.owned.iter().position(|o| o.partition == partition);
-            let standing = at.map_or(Standing::Proven, |at| self.owned[at].standing);
-            let (note, after) = standing.progress(next_offset, epoch);
+            let Some(at) = self.owned.iter().position(|o| o.partition == partition) else {
+                return Err(LogError::Moved {
+                    group: self.join.group.clone(),
+                }
+                .into());
+            };
+            let owned = &self.owned[at];
+            if !self.around.ids.is(&partition.topic, &owned.topic_id) {
+                return Err(ProcessorError::Replaced { partition });
+            }
+            let (note, after) = owned.standing.progress(next_offset, epoch);
             standings.push((at, next_offset, after));
             positions.push(Position {
                 partition,
                 next_offset,
-                metadata: note.format(),
+                metadata: signed(&note.format(), &owned.topic_id),
             });
         }
         let begun = self.clock.now();
@@ -330,10 +342,8 @@ impl Lane {
         self.broken.before_commit(&mut *self.port, &positions)?;
         self.port.commit(positions)?;
         for (at, next_offset, after) in standings {
-            if let Some(at) = at {
-                self.owned[at].committed = next_offset;
-                self.owned[at].standing = after;
-            }
+            self.owned[at].committed = next_offset;
+            self.owned[at].standing = after;
         }
         self.release();
         self.watch.closed();
@@ -408,7 +418,7 @@ impl Lane {
         {
             came.push(partition.clone());
             match committed {
-                Some(position) => self.own(position),
+                Some(position) => self.own(position)?,
                 None => unstarted.push(partition),
             }
         }
@@ -443,16 +453,16 @@ impl Lane {
                 epoch: (self.around.epoch)(),
                 ..Note::default()
             };
+            let id = self.around.ids.of(&partition.topic)?;
             starts.push(Position {
                 partition,
                 next_offset: start,
-                metadata: note.format(),
+                metadata: signed(&note.format(), &id),
             });
         }
         self.port.send(marks)?;
         self.port.commit(starts.clone())?;
-        starts.into_iter().for_each(|start| self.own(start));
-        Ok(())
+        starts.into_iter().try_for_each(|start| self.own(start))
     }
 
     /// Whether this one has no committed offset still. The answer that came with the assignment may be old: while this
@@ -463,7 +473,12 @@ impl Lane {
         Ok(now.iter().any(missing))
     }
 
-    fn own(&mut self, position: Position) {
+    fn own(&mut self, position: Position) -> Result<(), ProcessorError> {
+        let topic_id = self.around.ids.of(&position.partition.topic)?;
+        if signature(&position.metadata).is_some_and(|committed| *committed != *topic_id) {
+            let partition = position.partition;
+            return Err(ProcessorError::Replaced { partition });
+        }
         let note = Note::parse(&position.metadata);
         if note.epoch > (self.around.epoch)() {
             let epoch = self.follow.map_or(0, |(epoch, _)| epoch).max(note.epoch);
@@ -472,9 +487,11 @@ impl Lane {
         self.owned.retain(|o| o.partition != position.partition);
         self.owned.push(Owned {
             partition: position.partition,
+            topic_id,
             committed: position.next_offset,
             standing: Standing::New(note),
         });
+        Ok(())
     }
 
     /// Partitions leave with the next poll: until then what has been run of them may still be committed.
@@ -603,7 +620,7 @@ impl Lane {
                 continue;
             };
             let known = before.iter().find(|o| o.partition == partition);
-            self.own(position);
+            self.own(position)?;
             // What this owner knows counts, not what it noted.
             if let (Some(known), Some(owned)) = (known, self.owned.last_mut()) {
                 owned.standing = known

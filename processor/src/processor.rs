@@ -13,10 +13,13 @@ use crate::definitions::Definitions;
 use crate::error::ProcessorError;
 use crate::follow::follow;
 use crate::lane::{Lane, Surroundings};
+use crate::topic_ids::TopicIds;
 use crate::watch::Watch;
 use crate::workers::Workers;
 
 const LOOK: Duration = Duration::from_millis(500);
+/// How soon it is seen that a topic was made anew.
+const LOOK_IDS: Duration = Duration::from_secs(3);
 
 /// Running lanes. Dropping it stops them without waiting; `stop` waits.
 pub struct Processor {
@@ -55,8 +58,21 @@ impl Processor {
         )?;
         processor.others.push(follower);
         let followed = definitions.clone();
+        let ids = Arc::new(TopicIds::new(log.clone()));
+        let (looked, stopped) = (ids.clone(), stop.clone());
+        let looker = spawn(
+            "topic-ids",
+            Box::new(move || {
+                while !stopped.load(Ordering::Acquire) {
+                    looked.look();
+                    std::thread::park_timeout(LOOK_IDS);
+                }
+            }),
+        )?;
+        processor.others.push(looker);
         let around = Surroundings {
             log,
+            ids,
             epoch: Arc::new(move || followed.epoch()),
             alone: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),

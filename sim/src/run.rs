@@ -6,7 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use generator::{Generator, Gn};
-use processor::{Executor, Graphs, Lane, ProcessorConfig, ProcessorError, Reads, Surroundings};
+use processor::{
+    Executor, Graphs, Lane, ProcessorConfig, ProcessorError, Reads, Surroundings, TopicIds,
+};
 use topics::catalog::{DEAD_LETTERS, HOPS, POSITIONS, RESULTS, TRIGGERS};
 
 use crate::broken::Variant;
@@ -392,6 +394,7 @@ impl OwnerThread {
             let process = &state.processes[state.threads[self.log.thread].process];
             Surroundings {
                 log: Arc::new(self.log.clone()),
+                ids: Arc::new(TopicIds::new(Arc::new(self.log.clone()))),
                 epoch: Arc::new(|| 1),
                 alone: process.alone.clone(),
                 stop: process.stop.clone(),

@@ -16,8 +16,10 @@ mod append;
 mod broken;
 mod client;
 mod consumer;
+mod ids;
 mod lag;
 mod lane;
+mod last;
 mod revive;
 mod rule;
 mod source;
@@ -34,7 +36,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 
 use crate::catalog::{Cleanup, TopicSpec};
 use crate::error::LogError;
-use crate::log::{Append, Consumer, Join, Lane, Log, Partition, Result, Source};
+use crate::log::{Append, Consumer, Join, Lane, Log, Partition, Result, Source, TopicId};
 use client::{Kept, Shared};
 
 /// Where Kafka is, and how to talk to it.
@@ -148,6 +150,10 @@ impl Log for Kafka {
         self.shared.partitions(topic)
     }
 
+    fn topic_id(&self, topic: &str) -> Result<TopicId> {
+        self.shared.topic_id(topic)
+    }
+
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {
         self.shared.check(partition)?;
         self.shared.offsets(partition)
@@ -179,6 +185,10 @@ impl Log for Kafka {
     fn source(&self, shard: &str) -> Result<(Box<dyn Source>, Option<Bytes>)> {
         let (source, position) = source::KafkaSource::open(self.shared.clone(), shard)?;
         Ok((Box::new(source), position))
+    }
+
+    fn last(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        last::last(&self.shared, topic, keys)
     }
 
     fn appender(&self) -> Arc<dyn Append> {

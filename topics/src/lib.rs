@@ -18,6 +18,6 @@ pub use error::{Disposition, LogError};
 pub use kafka::{Kafka, KafkaConfig, Timeouts};
 pub use log::{
     Append, Appended, Assigned, Consumer, Fetched, Join, Lane, Log, Outgoing, Partition, Polled,
-    Position, Record, Result, Source, Topic,
+    Position, Record, Result, Source, Topic, TopicId,
 };
 pub use shards::{Mine, Shards};

@@ -10,6 +10,7 @@
 //! 4. Consumers see committed records only, in offset order within a partition.
 //! 5. What was acknowledged survives `kill -9`.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,11 +19,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::LogError;
+use crate::partitioner::partition_of;
 
 pub type Result<T, E = LogError> = std::result::Result<T, E>;
 
 /// A topic's name; shared, because every record carries one.
 pub type Topic = Arc<str>;
+
+/// What a topic was given when it was made: one that was deleted and made anew has another. As Kafka prints it; where a
+/// log gives none, the topic's name.
+pub type TopicId = Arc<str>;
 
 /// One partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,6 +151,8 @@ pub trait Log: Send + Sync {
     fn create_topics(&self, topics: &[crate::catalog::TopicSpec]) -> Result<()>;
     /// How many partitions the topic has; `LogError::Missing` where it does not exist.
     fn partitions(&self, topic: &str) -> Result<u32>;
+    /// Asks the log each time.
+    fn topic_id(&self, topic: &str) -> Result<TopicId>;
     /// First offset kept, and the next one that a reader of committed records would reach (the last stable offset).
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)>;
     /// `slot`: which of the process's lanes this is; its transactional id is made of the group and it, and stays the
@@ -157,4 +165,68 @@ pub trait Log: Send + Sync {
     /// Opens the shard, fences its last owner, and returns the committed position.
     fn source(&self, shard: &str) -> Result<(Box<dyn Source>, Option<Bytes>)>;
     fn appender(&self) -> Arc<dyn Append>;
+    /// The last committed value of each key, in the keys' order. For topics that hold little, such as compacted ones:
+    /// each partition that has one of the keys is read from its start.
+    fn last(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        let mut last = Last::of(keys);
+        for partition in last.partitions(topic, self.partitions(topic)?) {
+            let (start, end) = self.offsets(&partition)?;
+            let mut reader = self.reader(vec![(partition, start)], LAST_RECORDS)?;
+            // the last offsets may be those of transactions' own marks, which no reader sees: patience ends the wait
+            let (mut at, mut empty) = (start, 0);
+            while at < end && empty < LAST_EMPTY_MAX {
+                let Polled::Records(records) = reader.poll(LAST_WAIT)? else {
+                    continue;
+                };
+                empty = if records.is_empty() { empty + 1 } else { 0 };
+                at = records.last().map_or(at, |last| last.offset + 1);
+                last.take(records);
+            }
+        }
+        Ok(last.values)
+    }
+}
+
+const LAST_RECORDS: usize = 1_000;
+const LAST_WAIT: Duration = Duration::from_millis(200);
+const LAST_EMPTY_MAX: u32 = 10;
+
+/// The last value of each key, as far as it has been read.
+pub(crate) struct Last<'k> {
+    keys: &'k [Bytes],
+    pub(crate) values: Vec<Option<Bytes>>,
+}
+
+impl<'k> Last<'k> {
+    pub(crate) fn of(keys: &'k [Bytes]) -> Self {
+        let values = vec![None; keys.len()];
+        Self { keys, values }
+    }
+
+    /// The partitions that the keys belong to.
+    pub(crate) fn partitions(&self, topic: &str, count: u32) -> Vec<Partition> {
+        let numbers: BTreeSet<u32> = self
+            .keys
+            .iter()
+            .map(|key| partition_of(key, count))
+            .collect();
+        let topic = Topic::from(topic);
+        let partition = |number| Partition {
+            topic: topic.clone(),
+            number,
+        };
+        numbers.into_iter().map(partition).collect()
+    }
+
+    pub(crate) fn take(&mut self, records: Vec<Fetched>) {
+        for Fetched { record, .. } in records {
+            if let Some(at) = self
+                .keys
+                .iter()
+                .position(|key| record.key.as_ref() == Some(key))
+            {
+                self.values[at] = record.value;
+            }
+        }
+    }
 }

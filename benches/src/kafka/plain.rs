@@ -17,7 +17,7 @@ use topics::log::{Append, Result};
 use topics::partitioner::partition_of;
 use topics::{
     Assigned, Consumer, Join, Kafka, Lane, Log, LogError, Outgoing, Partition, Polled, Position,
-    Source, TopicSpec,
+    Source, TopicId, TopicSpec,
 };
 
 use super::raw::flush;
@@ -44,6 +44,10 @@ impl Log for Plain {
 
     fn partitions(&self, topic: &str) -> Result<u32> {
         self.kafka.partitions(topic)
+    }
+
+    fn topic_id(&self, topic: &str) -> Result<TopicId> {
+        self.kafka.topic_id(topic)
     }
 
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {

@@ -59,6 +59,9 @@ impl Log for Faulty {
     fn partitions(&self, topic: &str) -> Result<u32> {
         self.log.partitions(topic)
     }
+    fn topic_id(&self, topic: &str) -> Result<topics::TopicId> {
+        self.log.topic_id(topic)
+    }
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {
         self.log.offsets(partition)
     }

@@ -51,6 +51,9 @@ impl Log for Faulty {
     fn partitions(&self, topic: &str) -> topics::Result<u32> {
         self.log.partitions(topic)
     }
+    fn topic_id(&self, topic: &str) -> topics::Result<topics::TopicId> {
+        self.log.topic_id(topic)
+    }
     fn offsets(&self, partition: &Partition) -> topics::Result<(i64, i64)> {
         self.log.offsets(partition)
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use topics::{
     Append, Appended, Consumer, Join, Lane, Log, LogError, Outgoing, Partition, Polled, Result,
-    Source, TopicSpec,
+    Source, TopicId, TopicSpec,
 };
 
 use crate::broker::Micros;
@@ -72,6 +72,10 @@ impl Log for SimLog {
     fn partitions(&self, topic: &str) -> Result<u32> {
         self.ask("metadata")?;
         Ok(self.world.state().broker.count(topic))
+    }
+
+    fn topic_id(&self, topic: &str) -> Result<TopicId> {
+        Ok(topic.into())
     }
 
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {

@@ -17,7 +17,7 @@ use super::state::{BATCH_BYTES_MAX, Command, LogId, Membership, Outcome, State};
 use super::writer::{Reply, Task, Writer};
 use crate::catalog::{Cleanup, TopicSpec};
 use crate::error::LogError;
-use crate::log::{Append, Consumer, Join, Lane, Log, Partition, Result, Source, Topic};
+use crate::log::{Append, Consumer, Join, Lane, Log, Partition, Result, Source, Topic, TopicId};
 
 /// How long a tombstone is kept for readers that are behind.
 pub(super) const TOMBSTONE_AGE_MS: i64 = 24 * 3_600_000;
@@ -240,6 +240,11 @@ impl Log for Embedded {
 
     fn partitions(&self, topic: &str) -> Result<u32> {
         Ok(self.shared.state.lock().topic(topic)?.partitions)
+    }
+
+    /// Its name: topics of this log are never deleted.
+    fn topic_id(&self, topic: &str) -> Result<TopicId> {
+        self.partitions(topic).map(|_| topic.into())
     }
 
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {

@@ -15,10 +15,11 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
+use super::ids::topic_id;
 use super::revive::Revival;
 use super::{Asking, KafkaConfig, METADATA_WAIT, Timeouts};
 use crate::error::LogError;
-use crate::log::{Outgoing, Partition, Record, Result};
+use crate::log::{Outgoing, Partition, Record, Result, TopicId};
 use crate::partitioner::partition_of;
 
 /// A batch on the wire, and so a topic's `max.message.bytes`: the largest record of the catalog and what surrounds it.
@@ -175,6 +176,11 @@ impl Shared {
         self.asking.context().answered(asked)
     }
 
+    pub(super) fn topic_id(&self, topic: &str) -> Result<TopicId> {
+        let client = self.asking.client().native_ptr();
+        topic_id(client, topic, METADATA_WAIT)
+    }
+
     /// The addresses of the settings.
     pub(super) fn brokers(&self) -> &str {
         &self.config.brokers
@@ -199,13 +205,14 @@ impl Shared {
         watermarks(&self.asking, partition)
     }
 
-    /// First offset kept and the next one to be written, be it committed or not.
-    pub(super) fn offsets_uncommitted(&self, partition: &Partition) -> Result<(i64, i64)> {
+    /// The next offset to be written of each, be what lies before it committed or not.
+    pub(super) fn ends(&self, partitions: &[Partition]) -> Result<Vec<i64>> {
         let asking: Asking = self
             .settings(&[("isolation.level", "read_uncommitted")])
             .create_with_context(Kept::default())
             .map_err(LogError::unavailable)?;
-        watermarks(&asking, partition)
+        let end = |partition| watermarks(&asking, partition).map(|(_, end)| end);
+        partitions.iter().map(end).collect()
     }
 
     /// The partition that a record goes to, once it is known that it may.

@@ -4,7 +4,7 @@
 //! out: partitions that come are given to librdkafka with the next `poll`, so that `seek` and `pause` can still say where
 //! and whether they start; partitions that go are told as `Revoked` and given back with the next `poll`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,8 +144,8 @@ pub(super) struct Member {
     cursors: Vec<Cursor>,
     records_max: usize,
     bytes_max: usize,
-    /// The end was reached; only noted by a reader that reads `to_end`.
-    ended: bool,
+    /// The partitions whose ends were reached; only noted by a reader that reads `to_end`.
+    ended: BTreeSet<i32>,
 }
 
 impl Member {
@@ -185,7 +185,7 @@ impl Member {
             cursors: Vec::new(),
             records_max,
             bytes_max,
-            ended: false,
+            ended: BTreeSet::new(),
         })
     }
 
@@ -197,13 +197,13 @@ impl Member {
         Self::reading(shared, from, records_max, "false")
     }
 
-    /// Reads one partition; `at_end` tells when.
-    pub(super) fn to_end(shared: Arc<Shared>, partition: Partition, start: i64) -> Result<Self> {
-        Self::reading(shared, vec![(partition, start)], 1_000, "true")
+    /// Reads partitions of one topic; `at_end` tells when the ends of all of them were reached.
+    pub(super) fn to_end(shared: Arc<Shared>, from: Vec<(Partition, i64)>) -> Result<Self> {
+        Self::reading(shared, from, 1_000, "true")
     }
 
     pub(super) fn at_end(&self) -> bool {
-        self.ended
+        self.ended.len() >= self.cursors.len()
     }
 
     fn reading(
@@ -243,7 +243,7 @@ impl Member {
             cursors,
             records_max: records_max.max(1),
             bytes_max: READER_BYTES_MAX,
-            ended: false,
+            ended: BTreeSet::new(),
         })
     }
 
@@ -515,9 +515,11 @@ impl Member {
                     bytes += message.key_len() + message.payload_len();
                     records.push(fetched);
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => {
-                    self.ended = true;
-                    break;
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    self.ended.insert(number);
+                    if self.at_end() {
+                        break;
+                    }
                 }
                 Some(Err(error)) => {
                     if let Some(error) = self.read_error(&error) {

@@ -64,6 +64,8 @@ pub(crate) const CASES: &[Case] = &[
         a_source_has_one_owner_and_one_position,
     ),
     ("long_metadata_is_refused", long_metadata_is_refused),
+    ("a_topic_keeps_its_id", a_topic_keeps_its_id),
+    ("the_last_values_of_keys", the_last_values_of_keys),
     (
         "nothing_is_skipped_in_silence",
         nothing_is_skipped_in_silence,
@@ -774,6 +776,46 @@ fn creating_again_changes_nothing(world: &World) {
     assert_eq!(topic, more);
     assert_eq!(world.log.partitions(&topic).unwrap(), 2);
     assert_eq!(world.read(&topic, 3).len(), 3);
+}
+
+fn a_topic_keeps_its_id(world: &World) {
+    let (one, other) = (world.topic("one", 1), world.topic("other", 1));
+    world.fill(&one, 0, 1);
+    let id = world.log.topic_id(&one).unwrap();
+    assert_ne!(id, world.log.topic_id(&other).unwrap());
+    // asking for it holds up nothing else that is asked
+    for _ in 0..5 {
+        assert_eq!(world.log.topic_id(&one).unwrap(), id);
+        assert_eq!(world.log.offsets(&partition(&one, 0)).unwrap(), (0, 1));
+    }
+    let missing = world.log.topic_id("missing").unwrap_err();
+    assert!(matches!(missing, LogError::Missing { .. }), "{missing}");
+}
+
+fn the_last_values_of_keys(world: &World) {
+    let topic = world.topic("state", 3);
+    let keys: Vec<Bytes> = (0..20).map(|n| Bytes::from(format!("key-{n}"))).collect();
+    assert_eq!(world.log.last(&topic, &keys).unwrap(), vec![None; 20]);
+    let input = world.topic("in", 1);
+    let mut lane = world.log.lane(world.join(&input), "0").unwrap();
+    assigned(&mut *lane, 1);
+    for round in 0..3 {
+        let some = (0..20).filter(|n| n % 3 >= round);
+        let records =
+            some.map(|n| outgoing(&topic, Some(&format!("key-{n}")), &format!("{n} {round}")));
+        lane.send(records.collect()).unwrap();
+        // each leaves marks behind, which no reader sees
+        lane.commit(Vec::new()).unwrap();
+    }
+    lane.send(vec![outgoing(&topic, Some("key-2"), "aborted")])
+        .unwrap();
+    lane.abort().unwrap();
+    let last = world.log.last(&topic, &keys).unwrap();
+    for (n, value) in last.into_iter().enumerate() {
+        assert_eq!(value, Some(Bytes::from(format!("{n} {}", n % 3))));
+    }
+    let none = world.log.last(&topic, &[Bytes::from_static(b"nobody")]);
+    assert_eq!(none.unwrap(), [None]);
 }
 
 fn polls_are_bounded(world: &World) {

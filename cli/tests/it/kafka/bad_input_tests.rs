@@ -172,6 +172,48 @@ fn new_partitions_are_read_and_a_lost_offset_stops_its_lane() {
     stops_with(&process, &["is not in the log, which holds"]);
 }
 
+fn make_anew(cluster: &Cluster, admin: &Admin) {
+    let old = cluster.log.topic_id(TRIGGERS).unwrap();
+    let gone = admin.delete_topics(&[TRIGGERS], &AdminOptions::new());
+    for gone in cluster.runtime.block_on(gone).unwrap() {
+        gone.unwrap();
+    }
+    until("the topic is gone and made anew", || {
+        cluster.log.create_topics(&topics()).is_ok()
+            && cluster.log.topic_id(TRIGGERS).is_ok_and(|id| id != old)
+            && cluster
+                .log
+                .offsets(&Partition {
+                    topic: TRIGGERS.into(),
+                    number: 0,
+                })
+                .is_ok_and(|(_, end)| end == 0)
+    });
+}
+
+/// The lanes' own positions fit the new topic as well as the old one: only its id tells.
+#[test]
+fn a_topic_that_is_made_anew_under_running_lanes_stops_them_and_those_after_them() {
+    let cluster = Cluster::new(1);
+    let admin = admin(&cluster);
+    let ledger = Ledger::new("replaced");
+    cluster.apply("replaced", "copy", "");
+    let process = Process::start(&cluster, &Recipe::processor());
+    let follower = ledger.follow(&cluster);
+    send(&cluster, &ledger, 0..100);
+    until("the first are there", || ledger.results() == 100);
+    drop(follower);
+    // deaf to the new topic's beginning
+    process.freeze();
+    make_anew(&cluster, &admin);
+    send(&cluster, &ledger, 100..1_000);
+    process.thaw();
+    stops_with(&process, &["then start again"]);
+    drop(process);
+    let next = Process::start(&cluster, &Recipe::processor());
+    stops_with(&next, &["then start again"]);
+}
+
 #[test]
 fn a_topic_that_was_made_anew_meanwhile_stops_its_lane() {
     let cluster = Cluster::new(1);
@@ -184,20 +226,7 @@ fn a_topic_that_was_made_anew_meanwhile_stops_its_lane() {
     until("the first are there", || ledger.results() == 100);
     drop(follower);
     Process::stop_all(processes);
-    let gone = admin.delete_topics(&[TRIGGERS], &AdminOptions::new());
-    for gone in cluster.runtime.block_on(gone).unwrap() {
-        gone.unwrap();
-    }
-    until("the topic is gone and made anew", || {
-        cluster.log.create_topics(&topics()).is_ok()
-            && cluster
-                .log
-                .offsets(&Partition {
-                    topic: TRIGGERS.into(),
-                    number: 0,
-                })
-                .is_ok_and(|(_, end)| end == 0)
-    });
+    make_anew(&cluster, &admin);
     send(&cluster, &ledger, 100..400);
     let process = Process::start(&cluster, &Recipe::processor());
     stops_with(&process, &["offset"]);
