@@ -26,6 +26,7 @@ test: prerequisites
 	$(CARGO) build --release --workspace --all-targets
 	$(MAKE) lint
 	$(CARGO) test --release --workspace
+	$(CARGO) test --quiet --manifest-path sdk/rust/Cargo.toml --target-dir target/sdk
 
 lint:
 	$(CARGO) fmt --all --check

@@ -99,6 +99,8 @@ pub struct Lane {
     committed_at: Instant,
     /// How long commits take, lately.
     commit_takes: Duration,
+    /// The changes of topics' ids that what is owned was compared with.
+    ids_seen: u64,
     /// The epoch that some partition's last owner had followed, and until when it is waited for.
     follow: Option<(u64, Instant)>,
     backoff: Duration,
@@ -137,6 +139,7 @@ impl Lane {
             polled_at: now,
             committed_at: now,
             commit_takes: Duration::ZERO,
+            ids_seen: 0,
             follow: None,
             backoff: BACKOFF_MIN,
             #[cfg(feature = "broken")]
@@ -165,6 +168,7 @@ impl Lane {
     /// One turn: hand out, take in what is ready, commit if it is time, fetch.
     pub fn turn(&mut self) -> Result<(), ProcessorError> {
         self.watch.turned();
+        self.same_topics()?;
         self.hand_out()?;
         if !self.out.is_empty() {
             let mut wait = self.until_due().unwrap_or(BUSY_POLL).min(BUSY_POLL);
@@ -177,6 +181,22 @@ impl Lane {
             self.commit()?;
         }
         self.fetch()
+    }
+
+    /// What this lane owns must not have become partitions of other topics.
+    fn same_topics(&mut self) -> Result<(), ProcessorError> {
+        let changes = self.around.ids.changes();
+        if changes == self.ids_seen {
+            return Ok(());
+        }
+        let ids = &self.around.ids;
+        let other = |o: &&Owned| !ids.is(&o.partition.topic, &o.topic_id);
+        if let Some(other) = self.owned.iter().find(other) {
+            let partition = other.partition.clone();
+            return Err(ProcessorError::Replaced { partition });
+        }
+        self.ids_seen = changes;
+        Ok(())
     }
 
     /// How long until the open transaction is to be committed; `None`: there is none.
@@ -314,6 +334,7 @@ impl Lane {
 
     /// Invariant (1): outputs and input offsets become visible together or not at all.
     fn commit(&mut self) -> Result<(), ProcessorError> {
+        self.same_topics()?;
         let sent = std::mem::take(&mut self.sent);
         let epoch = (self.around.epoch)();
         let mut positions = Vec::with_capacity(sent.next.len());
@@ -326,9 +347,6 @@ impl Lane {
                 .into());
             };
             let owned = &self.owned[at];
-            if !self.around.ids.is(&partition.topic, &owned.topic_id) {
-                return Err(ProcessorError::Replaced { partition });
-            }
             let (note, after) = owned.standing.progress(next_offset, epoch);
             standings.push((at, next_offset, after));
             positions.push(Position {

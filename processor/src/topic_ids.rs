@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use topics::{Log, LogError, Topic, TopicId};
@@ -11,6 +12,8 @@ use topics::{Log, LogError, Topic, TopicId};
 pub struct TopicIds {
     log: Arc<dyn Log>,
     heard: RwLock<HashMap<Topic, TopicId>>,
+    /// How often another id was heard.
+    changes: AtomicU64,
 }
 
 impl TopicIds {
@@ -18,6 +21,7 @@ impl TopicIds {
         Self {
             log,
             heard: RwLock::default(),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -31,6 +35,11 @@ impl TopicIds {
         Ok(id)
     }
 
+    /// How often a topic turned out to be another one: what lanes hold is to be compared when it grows.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Whether the topic is, as far as was heard, still the one with this id.
     pub(crate) fn is(&self, topic: &Topic, id: &TopicId) -> bool {
         self.heard.read().get(topic).is_none_or(|now| now == id)
@@ -42,7 +51,10 @@ impl TopicIds {
         for topic in topics {
             match self.log.topic_id(&topic) {
                 Ok(id) => {
-                    self.heard.write().insert(topic, id);
+                    let before = self.heard.write().insert(topic, id.clone());
+                    if before.is_some_and(|before| before != id) {
+                        self.changes.fetch_add(1, Ordering::AcqRel);
+                    }
                 }
                 Err(e) => tracing::debug!("the id of \"{topic}\": {e}"),
             }

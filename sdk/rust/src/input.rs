@@ -7,12 +7,15 @@ use crate::{Context, Event, Failure};
 impl Event {
     /// The data as JSON. What cannot be read is rejected: no later try will read it either.
     pub fn json<'de, T: Deserialize<'de>>(&'de self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.data).map_err(|e| {
+        let wrong = |e: &dyn std::fmt::Display| {
             Failure::Reject(format!(
                 "the event on \"{}\" is not the JSON expected: {e}",
                 self.edge
             ))
-        })
+        };
+        // looked at once as a whole, instead of at each of its strings
+        let text = std::str::from_utf8(&self.data).map_err(|e| wrong(&e))?;
+        serde_json::from_str(text).map_err(|e| wrong(&e))
     }
 
     /// The data as text.

@@ -6,6 +6,7 @@ mod alloc;
 pub mod bindings;
 mod failure;
 mod input;
+mod json;
 pub mod log;
 mod output;
 

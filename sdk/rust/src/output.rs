@@ -1,8 +1,17 @@
 //! Making what goes out.
 
+use std::cell::Cell;
+
 use serde::Serialize;
 
 use crate::{Failure, Output};
+
+/// What is kept from one call to the next.
+const ROOM_BYTES_MAX: usize = 256 << 10;
+
+thread_local! {
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 impl Output {
     /// The port of a step for which the graph names none.
@@ -24,8 +33,15 @@ impl Output {
         port: impl Into<String>,
         value: &T,
     ) -> Result<Self, Failure> {
-        let mut data = Vec::with_capacity(256);
-        serde_json::to_writer(&mut data, value)
+        // written where there is room already, and copied out once its size is known
+        let mut room = ROOM.take();
+        room.clear();
+        let written = crate::json::write(&mut room, value);
+        let data = room.as_slice().to_vec();
+        if room.capacity() <= ROOM_BYTES_MAX {
+            ROOM.set(room);
+        }
+        written
             .map_err(|e| Failure::Fatal(format!("the output cannot be written as JSON: {e}")))?;
         Ok(Self::new(port, data).with_content_type("application/json"))
     }
