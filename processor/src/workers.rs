@@ -33,8 +33,8 @@ pub trait Work: Send {
     fn forget(&mut self);
 }
 
-/// Chunks that are out at most: one runs, the next one waits for it.
-const OUT_MAX: usize = 3;
+/// Chunks that are out at most: enough for the threads to go on while their lane commits, some 20 ms of fast steps.
+const OUT_MAX: usize = 8;
 
 /// Places in the chunk and their records.
 type Share = Vec<(usize, Fetched)>;

@@ -113,6 +113,8 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
     let consumer = results(cluster)?;
     let scratch = place::scratch()?;
     let running = ours::start(settings, scratch.path())?;
+    // what the group takes to form (3 s by Kafka's default) is not what is measured: nor is the load that would pile up
+    probe(cluster, &consumer)?;
     let stop = AtomicBool::new(false);
     let latencies = std::thread::scope(|scope| {
         let sender = scope.spawn(|| send(cluster, rate, &stop));
@@ -165,6 +167,32 @@ fn results(cluster: &Cluster) -> Result<BaseConsumer> {
     }
     consumer.assign(&start)?;
     Ok(consumer)
+}
+
+/// One trigger for each partition, and waits until their results have come.
+fn probe(cluster: &Cluster, consumer: &BaseConsumer) -> Result<()> {
+    let producer: BaseProducer = cluster.settings().create()?;
+    let partitions = u64::from(PARTITIONS);
+    for n in 0..partitions {
+        let key = orders::key(n);
+        let trigger = orders::trigger_at(n, GRAPH, orders::order(n).into_bytes(), now_us());
+        let record = BaseRecord::to(TRIGGERS)
+            .partition(n as i32)
+            .key(key.as_bytes())
+            .payload(&trigger[..]);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(PATIENCE)?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut came = 0;
+    while came < partitions {
+        ensure!(Instant::now() < deadline, "the processor took no triggers");
+        if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+            message?;
+            came += 1;
+        }
+    }
+    Ok(())
 }
 
 /// Sends at a steady rate, whatever becomes of it, until told to stop; how many.

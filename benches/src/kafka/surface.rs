@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         let cluster = Cluster::start()?;
         cluster.weir_topics(partitions)?;
         for bytes in SIZES {
-            let records = ((100 << 20) / (bytes as u64 + 300)).min(120_000);
+            let records = ((400 << 20) / (bytes as u64 + 300)).min(150_000);
             let value = |n| {
                 if bytes < 800 {
                     vec![b'x'; bytes]
