@@ -48,6 +48,16 @@ impl Processor {
             let builder = std::thread::Builder::new().name(name.into());
             builder.spawn(run).map_err(ProcessorError::Thread)
         };
+        let every = |wait: Duration, name: &str, look: Box<dyn Fn() + Send>| {
+            let stop = stop.clone();
+            let run = move || {
+                while !stop.load(Ordering::Acquire) {
+                    look();
+                    std::thread::park_timeout(wait);
+                }
+            };
+            spawn(name, Box::new(run))
+        };
         let following = (log.clone(), definitions.clone(), stop.clone());
         let follower = spawn(
             "graphs-follower",
@@ -59,16 +69,8 @@ impl Processor {
         processor.others.push(follower);
         let followed = definitions.clone();
         let ids = Arc::new(TopicIds::new(log.clone()));
-        let (looked, stopped) = (ids.clone(), stop.clone());
-        let looker = spawn(
-            "topic-ids",
-            Box::new(move || {
-                while !stopped.load(Ordering::Acquire) {
-                    looked.look();
-                    std::thread::park_timeout(LOOK_IDS);
-                }
-            }),
-        )?;
+        let looked = ids.clone();
+        let looker = every(LOOK_IDS, "topic-ids", Box::new(move || looked.look()))?;
         processor.others.push(looker);
         let around = Surroundings {
             log,
@@ -95,16 +97,10 @@ impl Processor {
             processor.lanes.push(thread);
         }
         let watches = processor.watches.clone();
-        let watcher = spawn(
-            "lanes-watch",
-            Box::new(move || {
-                while !stop.load(Ordering::Acquire) {
-                    watches.iter().for_each(|watch| watch.look());
-                    std::thread::park_timeout(LOOK);
-                }
-            }),
-        )?;
-        processor.others.push(watcher);
+        let watch = move || watches.iter().for_each(|watch| watch.look());
+        processor
+            .others
+            .push(every(LOOK, "lanes-watch", Box::new(watch))?);
         Ok(processor)
     }
 

@@ -123,19 +123,9 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
         let sent = sender
             .join()
             .map_err(|_| anyhow::anyhow!("the sender panicked"))??;
-        let (mut taken, mut count) = read?;
+        let (mut taken, count) = read?;
         // everything that was sent comes out
-        let deadline = Instant::now() + PATIENCE;
-        while count < sent {
-            ensure!(
-                Instant::now() < deadline,
-                "{count} of {sent} results came out"
-            );
-            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
-                message?;
-                count += 1;
-            }
-        }
+        come(&consumer, count, sent)?;
         taken.sort_unstable();
         anyhow::Ok(taken)
     })?;
@@ -174,25 +164,41 @@ fn probe(cluster: &Cluster, consumer: &BaseConsumer) -> Result<()> {
     let producer: BaseProducer = cluster.settings().create()?;
     let partitions = u64::from(PARTITIONS);
     for n in 0..partitions {
-        let key = orders::key(n);
-        let trigger = orders::trigger_at(n, GRAPH, orders::order(n).into_bytes(), now_us());
-        let record = BaseRecord::to(TRIGGERS)
-            .partition(n as i32)
-            .key(key.as_bytes())
-            .payload(&trigger[..]);
-        producer.send(record).map_err(|(error, _)| error)?;
+        send_one(&producer, n)?;
     }
     producer.flush(PATIENCE)?;
+    come(consumer, 0, partitions)
+}
+
+/// Waits until the results that are missing have come.
+fn come(consumer: &BaseConsumer, mut count: u64, all: u64) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
-    let mut came = 0;
-    while came < partitions {
-        ensure!(Instant::now() < deadline, "the processor took no triggers");
+    while count < all {
+        ensure!(
+            Instant::now() < deadline,
+            "{count} of {all} results came out"
+        );
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             message?;
-            came += 1;
+            count += 1;
         }
     }
     Ok(())
+}
+
+/// The n-th trigger, of now.
+fn send_one(producer: &BaseProducer, n: u64) -> Result<()> {
+    let key = orders::key(n);
+    let trigger = orders::trigger_at(n, GRAPH, orders::order(n).into_bytes(), now_us());
+    let record = BaseRecord::to(TRIGGERS)
+        .partition((n % u64::from(PARTITIONS)) as i32)
+        .key(key.as_bytes())
+        .payload(&trigger[..])
+        .timestamp((now_us() / 1_000) as i64);
+    producer
+        .send(record)
+        .map_err(|(error, _)| error)
+        .context("the sender")
 }
 
 /// Sends at a steady rate, whatever becomes of it, until told to stop; how many.
@@ -208,18 +214,7 @@ fn send(cluster: &Cluster, rate: f64, stop: &AtomicBool) -> Result<u64> {
     while !stop.load(Ordering::Relaxed) {
         let due = (started.elapsed().as_secs_f64() * rate) as u64;
         while sent < due {
-            let key = orders::key(sent);
-            let trigger =
-                orders::trigger_at(sent, GRAPH, orders::order(sent).into_bytes(), now_us());
-            let record = BaseRecord::to(TRIGGERS)
-                .partition((sent % u64::from(PARTITIONS)) as i32)
-                .key(key.as_bytes())
-                .payload(&trigger[..])
-                .timestamp((now_us() / 1_000) as i64);
-            producer
-                .send(record)
-                .map_err(|(error, _)| error)
-                .context("the sender")?;
+            send_one(&producer, sent)?;
             sent += 1;
         }
         producer.poll(Duration::ZERO);

@@ -92,6 +92,10 @@ impl Log for Plain {
         self.kafka.source(shard)
     }
 
+    fn last(&self, topic: &str, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>> {
+        self.kafka.last(topic, keys)
+    }
+
     fn appender(&self) -> Arc<dyn Append> {
         self.kafka.appender()
     }

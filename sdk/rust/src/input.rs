@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Context, Event, Failure};
+use crate::{Context, Event, Failure, json};
 
 impl Event {
     /// The data as JSON. What cannot be read is rejected: no later try will read it either.
@@ -14,8 +14,8 @@ impl Event {
             ))
         };
         // looked at once as a whole, instead of at each of its strings
-        let text = std::str::from_utf8(&self.data).map_err(|e| wrong(&e))?;
-        serde_json::from_str(text).map_err(|e| wrong(&e))
+        let text = json::text(&self.data).map_err(|e| wrong(&e))?;
+        json::read(text).map_err(|e| wrong(&e))
     }
 
     /// The data as text.

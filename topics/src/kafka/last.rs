@@ -20,8 +20,6 @@ pub(super) fn last(
     keys: &[Bytes],
 ) -> Result<Vec<Option<Bytes>>> {
     let deadline = Instant::now() + READ_WAIT;
-    let late =
-        || LogError::unavailable(format!("\"{topic}\" could not be read to its end in time"));
     let mut last = Last::of(keys);
     let from = filled(
         shared,
@@ -37,7 +35,9 @@ pub(super) fn last(
             last.take(records);
         }
         if Instant::now() > deadline {
-            return Err(late());
+            return Err(LogError::unavailable(format!(
+                "\"{topic}\" could not be read to its end in time"
+            )));
         }
     }
     Ok(last.values)

@@ -172,6 +172,19 @@ fn new_partitions_are_read_and_a_lost_offset_stops_its_lane() {
     stops_with(&process, &["is not in the log, which holds"]);
 }
 
+/// A cluster of its own whose one processor has run a hundred records.
+fn begun(graph: &str) -> (Cluster, Ledger, Process) {
+    let cluster = Cluster::new(1);
+    let ledger = Ledger::new(graph);
+    cluster.apply(graph, "copy", "");
+    let process = Process::start(&cluster, &Recipe::processor());
+    let follower = ledger.follow(&cluster);
+    send(&cluster, &ledger, 0..100);
+    until("the first are there", || ledger.results() == 100);
+    drop(follower);
+    (cluster, ledger, process)
+}
+
 fn make_anew(cluster: &Cluster, admin: &Admin) {
     let old = cluster.log.topic_id(TRIGGERS).unwrap();
     let gone = admin.delete_topics(&[TRIGGERS], &AdminOptions::new());
@@ -194,15 +207,8 @@ fn make_anew(cluster: &Cluster, admin: &Admin) {
 /// The lanes' own positions fit the new topic as well as the old one: only its id tells.
 #[test]
 fn a_topic_that_is_made_anew_under_running_lanes_stops_them_and_those_after_them() {
-    let cluster = Cluster::new(1);
+    let (cluster, ledger, process) = begun("replaced");
     let admin = admin(&cluster);
-    let ledger = Ledger::new("replaced");
-    cluster.apply("replaced", "copy", "");
-    let process = Process::start(&cluster, &Recipe::processor());
-    let follower = ledger.follow(&cluster);
-    send(&cluster, &ledger, 0..100);
-    until("the first are there", || ledger.results() == 100);
-    drop(follower);
     // deaf to the new topic's beginning
     process.freeze();
     make_anew(&cluster, &admin);
@@ -216,16 +222,9 @@ fn a_topic_that_is_made_anew_under_running_lanes_stops_them_and_those_after_them
 
 #[test]
 fn a_topic_that_was_made_anew_meanwhile_stops_its_lane() {
-    let cluster = Cluster::new(1);
+    let (cluster, ledger, process) = begun("anew");
     let admin = admin(&cluster);
-    let ledger = Ledger::new("anew");
-    cluster.apply("anew", "copy", "");
-    let processes = Process::start_all(&cluster, &Recipe::processor(), 1);
-    let follower = ledger.follow(&cluster);
-    send(&cluster, &ledger, 0..100);
-    until("the first are there", || ledger.results() == 100);
-    drop(follower);
-    Process::stop_all(processes);
+    Process::stop_all(vec![process]);
     make_anew(&cluster, &admin);
     send(&cluster, &ledger, 100..400);
     let process = Process::start(&cluster, &Recipe::processor());

@@ -1,17 +1,14 @@
-//! JSON as `serde_json` writes it, byte for byte, but with strings looked at eight bytes at a time: most of what a step
-//! writes is text that needs no escape, and `serde_json` looks at each byte of it.
-//!
-//! What is rare (floats, keys that are no text, numbers and raw values of `serde_json`'s own) is left to `serde_json`.
+//! Writing, byte for byte as `serde_json` does. What is rare (floats, keys that are no text, numbers and raw values of
+//! `serde_json`'s own) is left to `serde_json`.
 
 use serde::ser::{
-    Error as _, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct,
-    SerializeStructVariant, SerializeTuple, SerializeTupleStruct, SerializeTupleVariant,
-    Serializer,
+    Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple,
+    SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 use serde_json::Error;
 
-/// Structs of this name stand for something that `serde_json` writes in its own way (`RawValue`, `Number`).
-const PRIVATE: &str = "$serde_json::private::";
+use super::{PRIVATE, clean, dirty, first, is_dirty};
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `value` as JSON. After an error `out` holds a part of it.
@@ -33,17 +30,48 @@ impl Writer<'_> {
     }
 
     fn text(&mut self, text: &str) {
-        self.out.reserve(text.len() + 2);
-        self.out.push(b'"');
-        let mut rest = text.as_bytes();
-        loop {
-            let clean = clean(rest);
-            self.put(&rest[..clean]);
-            let Some(&byte) = rest.get(clean) else { break };
-            self.escape(byte);
-            rest = &rest[clean + 1..];
+        self.quoted(b"\"", text, b"\"");
+    }
+
+    /// `before` and `after` hold the quotes, and what stands beside them.
+    #[inline]
+    #[expect(unsafe_code, reason = "one look at the room for all that is written")]
+    fn quoted<const B: usize, const A: usize>(
+        &mut self,
+        before: &[u8; B],
+        text: &str,
+        after: &[u8; A],
+    ) {
+        let text = text.as_bytes();
+        let start = self.out.len();
+        self.out.reserve(B + text.len() + A);
+        // SAFETY: there is room for `before`, the whole text and `after` behind `start`; `copy_clean` writes up to
+        // `text.len()` bytes and says how many of them are meant; everything up to the new length is written.
+        let copied = unsafe {
+            let to = self.out.as_mut_ptr().add(start);
+            to.cast::<[u8; B]>().write(*before);
+            let copied = copy_clean(text, to.add(B));
+            if copied == text.len() {
+                to.add(B + copied).cast::<[u8; A]>().write(*after);
+                self.out.set_len(start + B + copied + A);
+                return;
+            }
+            self.out.set_len(start + B + copied);
+            copied
+        };
+        self.escaped(&text[copied..]);
+        self.put(after);
+    }
+
+    /// Text that begins with a byte that needs an escape.
+    #[cold]
+    fn escaped(&mut self, mut rest: &[u8]) {
+        while let Some((byte, after)) = rest.split_first() {
+            self.escape(*byte);
+            let clean = clean(after);
+            self.put(&after[..clean]);
+            rest = &after[clean..];
         }
-        self.out.push(b'"');
     }
 
     fn escape(&mut self, byte: u8) {
@@ -63,41 +91,73 @@ impl Writer<'_> {
     }
 
     fn field(&mut self, first: &mut bool, name: &str) {
-        if !std::mem::take(first) {
-            self.out.push(b',');
+        if std::mem::take(first) {
+            self.quoted(b"\"", name, b"\":");
+        } else {
+            self.quoted(b",\"", name, b"\":");
         }
-        self.text(name);
-        self.out.push(b':');
     }
 
     fn variant(&mut self, name: &str) {
-        self.out.push(b'{');
-        self.text(name);
-        self.out.push(b':');
+        self.quoted(b"{\"", name, b"\":");
     }
 }
 
-/// How many bytes at the front need no escape.
-fn clean(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // A byte's high bit is set where it is zero; bits above the first such byte may be wrong, those below are not. See
-    // "Determine if a word has a zero byte", Bit Twiddling Hacks, S. E. Anderson.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-    let (words, _) = bytes.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let found = control
-            | zero(word ^ (ONES * u64::from(b'"')))
-            | zero(word ^ (ONES * u64::from(b'\\')));
+/// Copies bytes up to the first that needs an escape; how many.
+///
+/// # Safety
+/// All of `from` fits at `to`. What lies behind the bytes that were copied, up to the length of `from`, may be written, too.
+#[inline]
+#[expect(
+    unsafe_code,
+    reason = "words, not bytes, into room that is not set yet"
+)]
+unsafe fn copy_clean(from: &[u8], to: *mut u8) -> usize {
+    // SAFETY (all writes): `at` plus the size of what is written is at most `from.len()`.
+    let put = |at: usize, word: [u8; 8]| unsafe { to.add(at).cast::<[u8; 8]>().write(word) };
+    let put_half = |at: usize, half: [u8; 4]| unsafe { to.add(at).cast::<[u8; 4]>().write(half) };
+    let (words, rest) = from.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        put(n * 8, *word);
+        let found = dirty(u64::from_le_bytes(*word));
         if found != 0 {
-            return at * 8 + (found.trailing_zeros() / 8) as usize;
+            return n * 8 + first(found);
         }
     }
-    let rest = &bytes[words.len() * 8..];
-    let dirty = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
-    words.len() * 8 + rest.iter().position(dirty).unwrap_or(rest.len())
+    if rest.is_empty() {
+        return from.len();
+    }
+    // the last eight bytes or twice four, some of them for the second time
+    if let Some(last) = from.last_chunk::<8>() {
+        let at = from.len() - 8;
+        put(at, *last);
+        let found = dirty(u64::from_le_bytes(*last));
+        return if found == 0 {
+            from.len()
+        } else {
+            at + first(found)
+        };
+    }
+    if let (Some(low), Some(high)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        let at = from.len() - 4;
+        put_half(0, *low);
+        put_half(at, *high);
+        let word = u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << 32;
+        let found = dirty(word);
+        return match first(found) {
+            _ if found == 0 => from.len(),
+            place @ 0..4 => place,
+            place => at + place - 4,
+        };
+    }
+    for (at, byte) in from.iter().enumerate() {
+        if is_dirty(*byte) {
+            return at;
+        }
+        // SAFETY: `at` is below the length.
+        unsafe { to.add(at).write(*byte) };
+    }
+    from.len()
 }
 
 macro_rules! numbers {
@@ -343,20 +403,18 @@ impl SerializeMap for Fields<'_, '_> {
     type Error = Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
-        let mut text = Key {
-            writer: &mut *self.writer,
-            first: &mut self.first,
-        };
-        if key.serialize(&mut text).is_ok() {
-            return Ok(());
-        }
-        // `{"key":null}`, without what stands around the key
-        let mut one = serde_json::to_vec(&OneKey(key))?;
-        one.truncate(one.len() - b":null}".len());
         if !std::mem::take(&mut self.first) {
             self.writer.put(b",");
         }
-        self.writer.put(&one[1..]);
+        let start = self.writer.out.len();
+        let written = key.serialize(&mut *self.writer);
+        if written.is_err() || self.writer.out.get(start) != Some(&b'"') {
+            // no text: `{"key":null}`, without what stands around the key
+            let mut one = serde_json::to_vec(&OneKey(key))?;
+            one.truncate(one.len() - b":null}".len());
+            self.writer.out.truncate(start);
+            self.writer.put(&one[1..]);
+        }
         self.writer.put(b":");
         Ok(())
     }
@@ -409,130 +467,6 @@ impl<T: Serialize + ?Sized> Serialize for OneKey<'_, T> {
         let mut map = serializer.serialize_map(Some(1))?;
         map.serialize_entry(self.0, &())?;
         map.end()
-    }
-}
-
-/// Writes a key that is text. An error has written nothing: the key is another thing.
-struct Key<'f, 'o> {
-    writer: &'f mut Writer<'o>,
-    first: &'f mut bool,
-}
-
-fn another<T>() -> Result<T, Error> {
-    Err(Error::custom("no text"))
-}
-
-macro_rules! no_text {
-    ($($method:ident $type:ty),*) => {$(
-        fn $method(self, _: $type) -> Result<(), Error> {
-            another()
-        }
-    )*};
-}
-
-impl Serializer for &mut Key<'_, '_> {
-    type Ok = ();
-    type Error = Error;
-    type SerializeSeq = Impossible<(), Error>;
-    type SerializeTuple = Impossible<(), Error>;
-    type SerializeTupleStruct = Impossible<(), Error>;
-    type SerializeTupleVariant = Impossible<(), Error>;
-    type SerializeMap = Impossible<(), Error>;
-    type SerializeStruct = Impossible<(), Error>;
-    type SerializeStructVariant = Impossible<(), Error>;
-
-    no_text!(
-        serialize_bool bool, serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64,
-        serialize_u8 u8, serialize_u16 u16, serialize_u32 u32, serialize_u64 u64, serialize_f32 f32,
-        serialize_f64 f64, serialize_char char, serialize_bytes &[u8], serialize_unit_struct &'static str
-    );
-
-    fn serialize_str(self, value: &str) -> Result<(), Error> {
-        self.writer.field(self.first, value);
-        Ok(())
-    }
-
-    fn serialize_none(self) -> Result<(), Error> {
-        another()
-    }
-
-    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Error> {
-        another()
-    }
-
-    fn serialize_unit(self) -> Result<(), Error> {
-        another()
-    }
-
-    fn serialize_unit_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        variant: &'static str,
-    ) -> Result<(), Error> {
-        self.serialize_str(variant)
-    }
-
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        value: &T,
-    ) -> Result<(), Error> {
-        value.serialize(self)
-    }
-
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<(), Error> {
-        another()
-    }
-
-    fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq, Error> {
-        another()
-    }
-
-    fn serialize_tuple(self, _: usize) -> Result<Self::SerializeTuple, Error> {
-        another()
-    }
-
-    fn serialize_tuple_struct(
-        self,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleStruct, Error> {
-        another()
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeTupleVariant, Error> {
-        another()
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap, Error> {
-        another()
-    }
-
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self::SerializeStruct, Error> {
-        another()
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Self::SerializeStructVariant, Error> {
-        another()
     }
 }
 
