@@ -9,6 +9,7 @@ use std::hint::black_box;
 
 use benches::kernel::Chain;
 use benches::log::Pump;
+use benches::segment::Segment;
 use benches::steps::{Guest, json, native};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use schemas::graph::Isolation;
@@ -36,6 +37,13 @@ fn steps(c: &mut Criterion) {
     let data = json();
     c.bench_function("1 KiB of JSON, native", |b| {
         b.iter(|| native(black_box(&data)))
+    });
+}
+
+fn segment(c: &mut Criterion) {
+    let mut segment = Segment::load().unwrap();
+    c.bench_function("segment: an order from trigger to result", |b| {
+        b.iter(|| segment.run().unwrap())
     });
 }
 
@@ -68,6 +76,6 @@ fn log(c: &mut Criterion) {
 criterion_group! {
     name = line;
     config = Criterion::default().sample_size(30);
-    targets = kernel, steps, log
+    targets = kernel, steps, segment, log
 }
 criterion_main!(line);

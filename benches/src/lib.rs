@@ -13,6 +13,7 @@ mod meter;
 mod place;
 mod process;
 pub mod report;
+pub mod segment;
 pub mod steps;
 pub mod suite;
 mod weir;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::kafka::{latency, raw, streams, surface, tax};
 use crate::report::Row;
-use crate::{dev, inbox, kernel, log, steps};
+use crate::{dev, inbox, kernel, log, segment, steps};
 
 /// One run that gives several rows.
 pub struct Measurement {
@@ -29,6 +29,10 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: &["kernel.segment_us"],
         run: kernel::measure,
+    },
+    Measurement {
+        names: &["segment.orders_us"],
+        run: segment::measure,
     },
     Measurement {
         names: &["log.append_acks_per_s"],

@@ -1,6 +1,7 @@
 //! One record → the records it becomes. Drives the kernel with the WASM engine; an `Err` is our own trouble, and the batch
 //! runs again. A user's failure is data: a failed result and a dead letter.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub trait Graphs: Send + Sync {
     fn active(&self, tenant: &str, graph: &str) -> Result<Option<Arc<Loaded>>, ProcessorError>;
     /// A version by its id; `None`: nobody knows it.
     fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError>;
+    /// Changes whenever `active` may answer otherwise than before.
+    fn epoch(&self) -> u64;
 }
 
 impl Graphs for Definitions {
@@ -32,6 +35,9 @@ impl Graphs for Definitions {
     }
     fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError> {
         self.version(version)
+    }
+    fn epoch(&self) -> u64 {
+        self.epoch()
     }
 }
 
@@ -51,9 +57,18 @@ pub struct Executor {
     definitions: Arc<dyn Graphs>,
     config: ProcessorConfig,
     steps: Box<dyn Steps>,
+    recent: Option<Recent>,
     results: Topic,
     hops: Topic,
     dead_letters: Topic,
+}
+
+/// The graph of the last trigger: the next one mostly belongs to it too, and what all workers share is left alone.
+struct Recent {
+    epoch: u64,
+    tenant: String,
+    graph: String,
+    loaded: Arc<Loaded>,
 }
 
 /// A segment's identity: what its trigger or hop says.
@@ -115,6 +130,7 @@ impl Executor {
             definitions,
             config,
             steps,
+            recent: None,
             results,
             hops,
             dead_letters,
@@ -169,7 +185,36 @@ impl Executor {
         trigger: Trigger,
         now_ms: i64,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
+        let recent = self.active(&trigger)?;
+        let became = self.run_trigger(from, trigger, recent.as_ref().map(|r| &*r.loaded), now_ms);
+        self.recent = recent;
+        became
+    }
+
+    fn active(&mut self, trigger: &Trigger) -> Result<Option<Recent>, ProcessorError> {
+        let epoch = self.definitions.epoch();
+        if let Some(recent) = self
+            .recent
+            .take_if(|r| r.epoch == epoch && r.graph == trigger.graph && r.tenant == trigger.tenant)
+        {
+            return Ok(Some(recent));
+        }
         let loaded = self.definitions.active(&trigger.tenant, &trigger.graph)?;
+        Ok(loaded.map(|loaded| Recent {
+            epoch,
+            tenant: trigger.tenant.clone(),
+            graph: trigger.graph.clone(),
+            loaded,
+        }))
+    }
+
+    fn run_trigger(
+        &mut self,
+        from: &Fetched,
+        trigger: Trigger,
+        loaded: Option<&Loaded>,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
         let event = match &trigger.data {
             Payload::Inline(data) => Ok(trigger.event(data.clone())),
             Payload::Reference { .. } => {
@@ -197,24 +242,18 @@ impl Executor {
             return Ok(self.refused(
                 from,
                 &subject,
-                Some(&loaded),
+                Some(loaded),
                 FailureKind::GraphGone,
                 reason,
                 now_ms,
             ));
         };
         match event {
-            Ok(event) => self.segment(
-                from,
-                &subject,
-                &loaded,
-                Entry::Trigger(index, event),
-                now_ms,
-            ),
+            Ok(event) => self.segment(from, &subject, loaded, Entry::Trigger(index, event), now_ms),
             Err(reason) => Ok(self.refused(
                 from,
                 &subject,
-                Some(&loaded),
+                Some(loaded),
                 FailureKind::Record,
                 reason.into(),
                 now_ms,
@@ -283,7 +322,7 @@ impl Executor {
         loaded: &Loaded,
         index: StepIndex,
         attempt: u32,
-        input: &[(String, Event)],
+        input: &[(Cow<'_, str>, Event)],
     ) -> Called {
         let step = &loaded.graph.steps[index];
         let one;

@@ -6,11 +6,12 @@
 //!
 //! Invariant: nothing of a failed segment leaves it; `finish` gives outputs and hops only when no step has failed.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use schemas::graph::{Graph, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex};
+use schemas::graph::{Edge, Graph, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex};
 use schemas::records::{Failure, FailureKind, LogLine, Output, Payload};
 use schemas::{Event, ExecutionId};
 use sha2::{Digest, Sha256};
@@ -62,7 +63,7 @@ pub struct Call<'r> {
     /// How long to wait before the call: the backoff of a retry.
     pub after: Duration,
     /// Never empty. The edge's name, the event.
-    pub input: &'r [(String, Event)],
+    pub input: &'r [(Cow<'r, str>, Event)],
 }
 
 /// A segment to start.
@@ -88,11 +89,14 @@ pub struct Finished {
     pub logs_dropped: u32,
 }
 
-struct InFlight {
+/// The edges' names are the graph's, but for those that came with a hop.
+type Events<'g> = Vec<(Cow<'g, str>, Event)>;
+
+struct InFlight<'g> {
     step: StepIndex,
     attempt: u32,
     after: Duration,
-    input: Vec<(String, Event)>,
+    input: Events<'g>,
 }
 
 /// One segment on its way.
@@ -103,10 +107,10 @@ pub struct Run<'g> {
     /// The step that this segment was started at: its input has hopped already.
     entered: Option<StepIndex>,
     /// Events that wait for each step, in the order they arrived.
-    waiting: Vec<VecDeque<(String, Event)>>,
+    waiting: Vec<VecDeque<(Cow<'g, str>, Event)>>,
     /// The step being walked.
     at: StepIndex,
-    in_flight: Option<InFlight>,
+    in_flight: Option<InFlight<'g>>,
     calls: u32,
     bytes: usize,
     logs_bytes: usize,
@@ -132,22 +136,17 @@ impl<'g> Run<'g> {
         match entry {
             Entry::Trigger(index, event) => {
                 let trigger = &graph.triggers[index];
-                for edge in &trigger.edges {
-                    run.hand(edge.to, &edge.name, event.clone());
-                }
-                run.output(
-                    &trigger.name,
-                    "out",
-                    &trigger.sinks,
-                    trigger.edges.is_empty(),
-                    event,
-                );
+                run.emit(&trigger.name, "out", &trigger.edges, &trigger.sinks, event);
             }
             Entry::Hop(step, events) => {
                 run.entered = Some(step);
                 run.at = step;
-                run.bytes = size(&events);
-                run.waiting[step] = events.into();
+                let events: VecDeque<_> = events
+                    .into_iter()
+                    .map(|(edge, event)| (Cow::Owned(edge), event))
+                    .collect();
+                run.bytes = events.iter().map(|(_, event)| event.data.len()).sum();
+                run.waiting[step] = events;
             }
         }
         run
@@ -179,10 +178,11 @@ impl<'g> Run<'g> {
             self.at += 1;
             return;
         }
-        let input: Vec<(String, Event)> = if step.join {
-            self.waiting[index].drain(..).collect()
+        let waiting = &mut self.waiting[index];
+        let input: Events<'g> = if step.join || waiting.len() == 1 {
+            std::mem::take(waiting).into()
         } else {
-            self.waiting[index].pop_front().into_iter().collect()
+            waiting.pop_front().into_iter().collect()
         };
         self.bytes -= size(&input);
         // A hop's condition was asked before it travelled.
@@ -197,7 +197,7 @@ impl<'g> Run<'g> {
         }
     }
 
-    fn call(&mut self, step: StepIndex, input: Vec<(String, Event)>) {
+    fn call(&mut self, step: StepIndex, input: Events<'g>) {
         if self.calls >= self.bounds.calls_max {
             let reason = format!(
                 "the execution needs more than {} calls in one segment",
@@ -214,7 +214,7 @@ impl<'g> Run<'g> {
         });
     }
 
-    fn hop(&mut self, index: StepIndex, events: Vec<(String, Event)>) {
+    fn hop(&mut self, index: StepIndex, events: Events<'g>) {
         let step = &self.graph.steps[index];
         let Some(expression) = &step.hop else { return };
         let (edge, first) = &events[0];
@@ -231,7 +231,10 @@ impl<'g> Run<'g> {
                     segment,
                     step: index,
                     key,
-                    events,
+                    events: events
+                        .into_iter()
+                        .map(|(edge, event)| (edge.into_owned(), event))
+                        .collect(),
                 });
             }
         }
@@ -280,7 +283,7 @@ impl<'g> Run<'g> {
         self.fail(Some(flight.step), kind, reason, flight.attempt);
     }
 
-    fn route(&mut self, flight: InFlight, outputs: Vec<StepOutput>) {
+    fn route(&mut self, flight: InFlight<'g>, outputs: Vec<StepOutput>) {
         let graph = self.graph;
         let step = &graph.steps[flight.step];
         let (_, first) = &flight.input[0];
@@ -307,25 +310,32 @@ impl<'g> Run<'g> {
                 headers: output.headers,
                 data: output.data,
             };
-            for edge in &port.edges {
-                self.hand(edge.to, &edge.name, event.clone());
-            }
-            self.output(
-                &step.name,
-                &port.name,
-                &port.sinks,
-                port.edges.is_empty(),
-                event,
-            );
+            self.emit(&step.name, &port.name, &port.edges, &port.sinks, event);
             if self.done.failure.is_some() {
                 return;
             }
         }
     }
 
-    fn hand(&mut self, to: StepIndex, edge: &str, event: Event) {
+    /// An event that leaves a port: to the steps behind its edges and to its sinks.
+    fn emit(&mut self, step: &str, port: &str, edges: &'g [Edge], sinks: &[usize], event: Event) {
+        let Some((last, others)) = edges.split_last() else {
+            return self.output(step, port, sinks, true, event);
+        };
+        for edge in others {
+            self.hand(edge.to, &edge.name, event.clone());
+        }
+        // mostly one step takes it, and nobody else
+        if sinks.is_empty() {
+            return self.hand(last.to, &last.name, event);
+        }
+        self.hand(last.to, &last.name, event.clone());
+        self.output(step, port, sinks, false, event);
+    }
+
+    fn hand(&mut self, to: StepIndex, edge: &'g str, event: Event) {
         self.bytes += event.data.len();
-        self.waiting[to].push_back((edge.to_owned(), event));
+        self.waiting[to].push_back((Cow::Borrowed(edge), event));
         if self.bytes > self.bounds.bytes_max {
             let reason = format!(
                 "the events inside one execution come to more than {} MiB",
@@ -404,7 +414,7 @@ impl<'g> Run<'g> {
 }
 
 /// The events that the step's `when` lets in.
-fn admitted(step: &Step, input: Vec<(String, Event)>) -> Result<Vec<(String, Event)>, String> {
+fn admitted<'g>(step: &Step, input: Events<'g>) -> Result<Events<'g>, String> {
     let Some(when) = &step.when else {
         return Ok(input);
     };
@@ -429,7 +439,7 @@ fn level_word(level: Level) -> &'static str {
     }
 }
 
-fn size(events: &[(String, Event)]) -> usize {
+fn size(events: &[(Cow<'_, str>, Event)]) -> usize {
     events.iter().map(|(_, event)| event.data.len()).sum()
 }
 

@@ -141,6 +141,10 @@ impl Graphs for OneGraph {
     fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError> {
         Ok((version == self.0.version).then(|| self.0.clone()))
     }
+
+    fn epoch(&self) -> u64 {
+        0
+    }
 }
 
 /// The steps as closures.

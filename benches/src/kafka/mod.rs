@@ -7,7 +7,7 @@
 pub mod child;
 mod cluster;
 pub(crate) mod latency;
-mod orders;
+pub(crate) mod orders;
 mod ours;
 mod pass;
 mod plain;

@@ -44,12 +44,12 @@ impl Mixed {
     }
 }
 
-pub(super) fn key(n: u64) -> String {
+pub(crate) fn key(n: u64) -> String {
     format!("order-{n:09}")
 }
 
 /// Which order has this key.
-pub(super) fn number(key: &[u8]) -> Option<u64> {
+pub(crate) fn number(key: &[u8]) -> Option<u64> {
     std::str::from_utf8(key.strip_prefix(b"order-")?)
         .ok()?
         .parse()
@@ -57,7 +57,7 @@ pub(super) fn number(key: &[u8]) -> Option<u64> {
 }
 
 /// About 0.8 KiB of JSON, with 3 to 5 lines.
-pub(super) fn order(n: u64) -> String {
+pub(crate) fn order(n: u64) -> String {
     let mut mixed = Mixed(n.wrapping_mul(0x5851_f42d_4c95_7f2d));
     let mut pick = |from: &[&'static str]| from[mixed.below(from.len() as u64) as usize];
     let (name, city) = (pick(&NAMES), pick(&CITIES));
@@ -96,12 +96,12 @@ pub(super) fn order(n: u64) -> String {
 }
 
 /// The order as the record that starts an execution of the graph.
-pub(super) fn trigger(n: u64, graph: &str, data: Vec<u8>) -> Bytes {
+pub(crate) fn trigger(n: u64, graph: &str, data: Vec<u8>) -> Bytes {
     trigger_at(n, graph, data, (1_790_000_000_000 + n) * 1_000)
 }
 
 /// The same with the time that it says it has.
-pub(super) fn trigger_at(n: u64, graph: &str, data: Vec<u8>, time_us: u64) -> Bytes {
+pub(crate) fn trigger_at(n: u64, graph: &str, data: Vec<u8>, time_us: u64) -> Bytes {
     let trigger_id = key(n);
     Trigger {
         tenant: TENANT.into(),

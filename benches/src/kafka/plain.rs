@@ -65,7 +65,7 @@ impl Log for Plain {
         let producer = settings
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("linger.ms", "5")
+            .set("linger.ms", "20")
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "1000000")
             .set("delivery.report.only.error", "true")

@@ -83,14 +83,21 @@ struct Reader<'de> {
 }
 
 impl<'de> Reader<'de> {
-    #[inline]
+    #[inline(always)]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
     /// The next byte that is no white space.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Result<u8, Odd> {
+        match self.byte() {
+            Some(byte) if byte > b' ' => Ok(byte),
+            _ => self.after_space(),
+        }
+    }
+
+    fn after_space(&mut self) -> Result<u8, Odd> {
         loop {
             match self.byte() {
                 Some(b' ' | b'\n' | b'\t' | b'\r') => self.at += 1,
@@ -104,7 +111,7 @@ impl<'de> Reader<'de> {
         self.next().is_err()
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, byte: u8) -> Result<(), Odd> {
         if self.next()? != byte {
             return Err(Odd);
@@ -124,17 +131,21 @@ impl<'de> Reader<'de> {
         self.text.get(start..self.at).ok_or(Odd)
     }
 
-    /// A string without escapes; `None` where it has some, and then it has been passed.
-    #[inline]
+    /// A string without escapes; `None` where it has some, and then it has been passed. Begins at its quote.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "both ends were just looked at")]
     fn plain(&mut self) -> Result<Option<&'de str>, Odd> {
         let start = self.at + 1;
         let rest = self.text.as_bytes().get(start..).ok_or(Odd)?;
-        self.at = start + clean(rest);
-        match self.byte() {
+        let length = clean(rest);
+        self.at = start + length;
+        match rest.get(length) {
             Some(b'"') => {
-                let piece = self.piece(start)?;
                 self.at += 1;
-                Ok(Some(piece))
+                // SAFETY: a piece of a text between two of its quotes, which are no parts of other characters.
+                Ok(Some(unsafe {
+                    std::str::from_utf8_unchecked(&rest[..length])
+                }))
             }
             Some(b'\\') => self.escaped().map(|()| None),
             _ => Err(Odd),
@@ -157,6 +168,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline(always)]
     fn string<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Odd> {
         let start = self.at;
         match self.plain()? {
@@ -416,7 +428,7 @@ struct Among<'r, 'de> {
 
 impl Among<'_, '_> {
     /// Whether another one stands before `end`; past its comma.
-    #[inline]
+    #[inline(always)]
     fn more(&mut self, end: u8) -> Result<bool, Odd> {
         let byte = self.reader.next()?;
         if byte == end {
@@ -467,7 +479,7 @@ impl<'de> MapAccess<'de> for Among<'_, 'de> {
     }
 }
 
-/// A field's name. Keys that are no text (`{"1": …}` as a map of numbers) are `serde_json`'s.
+/// A field's name, where no white space is left before it. Keys that are no text (`{"1": …}` as a map of numbers) are `serde_json`'s.
 struct Key<'r, 'de>(&'r mut Reader<'de>);
 
 impl<'de> Deserializer<'de> for Key<'_, 'de> {
@@ -475,10 +487,10 @@ impl<'de> Deserializer<'de> for Key<'_, 'de> {
 
     #[inline]
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Odd> {
-        if self.0.next()? != b'"' {
-            return Err(Odd);
+        match self.0.byte() {
+            Some(b'"') => self.0.string(visitor),
+            _ => Err(Odd),
         }
-        self.0.string(visitor)
     }
 
     as_any!(
@@ -535,6 +547,7 @@ impl<'de> EnumAccess<'de> for Variant<'_, 'de> {
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Odd> {
+        self.reader.next()?;
         let variant = seed.deserialize(Key(&mut *self.reader))?;
         self.reader.take(b':')?;
         Ok((variant, self))

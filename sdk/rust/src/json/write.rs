@@ -34,7 +34,6 @@ impl Writer<'_> {
     }
 
     /// `before` and `after` hold the quotes, and what stands beside them.
-    #[inline]
     #[expect(unsafe_code, reason = "one look at the room for all that is written")]
     fn quoted<const B: usize, const A: usize>(
         &mut self,
@@ -107,7 +106,7 @@ impl Writer<'_> {
 ///
 /// # Safety
 /// All of `from` fits at `to`. What lies behind the bytes that were copied, up to the length of `from`, may be written, too.
-#[inline]
+#[inline(always)]
 #[expect(
     unsafe_code,
     reason = "words, not bytes, into room that is not set yet"
