@@ -23,16 +23,16 @@ run: prerequisites
 
 test: prerequisites
 	@sh xtask/prerequisites.sh test
-	$(CARGO) build --release --workspace --all-targets
+	$(CARGO) build --profile tested --workspace --all-targets
 	$(MAKE) lint
-	$(CARGO) test --release --workspace
+	$(CARGO) test --profile tested --workspace
 	$(CARGO) test --quiet --manifest-path sdk/rust/Cargo.toml --target-dir target/sdk
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
-	@test -x target/release/xtask || $(CARGO) build --release --workspace --bin xtask
-	@target/release/xtask tidy
+	$(CARGO) clippy --profile tested --workspace --all-targets -- -D warnings
+	@test -x target/tested/xtask || $(CARGO) build --profile tested --workspace --bin xtask
+	@target/tested/xtask tidy
 	@sh xtask/deny.sh
 
 bench: prerequisites

@@ -274,20 +274,15 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
 
 /// The binary with the deliberately broken variants compiled in, beside the true one; built here.
 pub(crate) fn broken_binary() -> PathBuf {
+    let weir = PathBuf::from(env!("CARGO_BIN_EXE_weir"));
+    let profile = weir.parent().and_then(|folder| folder.file_name()).unwrap();
+    // of the whole workspace, or its libraries would be built anew with other features
     let status = std::process::Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--release",
-            "--quiet",
-            "-p",
-            "cli",
-            "--features",
-            "broken",
-            "--bin",
-            "weir-broken",
-        ])
+        .args(["build", "--quiet", "--workspace", "--bin", "weir-broken"])
+        .args(["--features", "cli/broken", "--profile"])
+        .arg(profile)
         .status()
         .unwrap();
     assert!(status.success(), "the broken variant does not build");
-    PathBuf::from(env!("CARGO_BIN_EXE_weir")).with_file_name("weir-broken")
+    weir.with_file_name("weir-broken")
 }

@@ -325,7 +325,7 @@ fn make_run_shows_what_landed_and_keeps_serving() {
     let xtask = crate::weir::binary().with_file_name("xtask");
     assert!(
         xtask.is_file(),
-        "build it first: cargo build --release --workspace --bin xtask"
+        "build it first, as `make test` does"
     );
     let mut child = Command::new(xtask)
         .args(["run", "--listen", &format!("127.0.0.1:{port}"), "--data"])
@@ -401,6 +401,12 @@ fn the_readme_s_commands_work() {
         .map(|block| block.split("```").next().unwrap())
         .collect();
     assert!(script.contains("weir apply"), "{script}");
+    // the weir that is tested, not one of another build
+    let built = crate::weir::binary();
+    let script = script.replace(
+        "$PWD/target/release",
+        &built.parent().unwrap().display().to_string(),
+    );
     let output = std::process::Command::new("setsid")
         .args(["-w", "sh", "-eu", "-c", &script])
         .current_dir(root())
