@@ -123,9 +123,12 @@ impl Line {
             let waiting = || "waiting for the group to give the lanes their partitions".to_owned();
             board.note("lanes", joined.then_some(()).ok_or_else(waiting));
             if !processor.healthy() {
+                let why = processor
+                    .trouble()
+                    .unwrap_or_else(|| "the log says why".to_owned());
                 board.ended(
                     "lanes",
-                    "a lane of the processor has ended; the log says why",
+                    &format!("a lane of the processor has ended: {why}"),
                 );
             }
         }
@@ -138,10 +141,10 @@ impl Line {
         if let Some(sink) = &self.sink {
             board.note("sink", Ok(()));
             if !sink.healthy() {
-                board.ended(
-                    "sink",
-                    "the sink of the history has ended; the log says why",
-                );
+                let why = sink
+                    .trouble()
+                    .unwrap_or_else(|| "the log says why".to_owned());
+                board.ended("sink", &format!("the sink of the history has ended: {why}"));
             }
         }
         ready

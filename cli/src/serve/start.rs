@@ -76,14 +76,23 @@ pub(super) fn start(
             .map(|spec| &*spec.name)
             .filter(|name| !there.contains(*name))
             .collect();
-        Ok(if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(format!(
-                "kafka has no {}; run `weir topics apply`, or start with --create-topics (or may this client not describe them?)",
+        if missing.is_empty() {
+            return Ok(Ok(()));
+        }
+        // nobody shows a client a topic that it may not describe
+        let hidden = admin.may_with_topics(&missing, REACH).unwrap_or_default();
+        let hidden: Vec<String> = hidden.into_keys().collect();
+        Ok(Err(if hidden.is_empty() {
+            format!(
+                "kafka has no {}; run `weir topics apply`, or start with --create-topics",
                 missing.join(", ")
-            ))
-        })
+            )
+        } else {
+            format!(
+                "kafka does not let this client see {}; grant what `weir topics rights` lists for its roles",
+                hidden.join(", ")
+            )
+        }))
     })?;
     if created.is_none() {
         return Ok(None);

@@ -12,6 +12,7 @@ mod kill;
 mod ledger;
 mod load;
 mod process;
+mod secure;
 mod seed;
 mod storm;
 mod variants;

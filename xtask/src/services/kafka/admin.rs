@@ -15,7 +15,7 @@ pub enum Resource<'a> {
     Topic(&'a str),
     /// All topics whose names begin so.
     Topics(&'a str),
-    Groups(&'a str),
+    Group(&'a str),
     TransactionalIds(&'a str),
     Cluster,
 }
@@ -26,7 +26,7 @@ impl Resource<'_> {
         match self {
             Self::Topic(name) => ["TOPIC", name, "LITERAL"],
             Self::Topics(prefix) => ["TOPIC", prefix, "PREFIXED"],
-            Self::Groups(prefix) => ["GROUP", prefix, "PREFIXED"],
+            Self::Group(name) => ["GROUP", name, "LITERAL"],
             Self::TransactionalIds(prefix) => ["TRANSACTIONAL_ID", prefix, "PREFIXED"],
             Self::Cluster => ["CLUSTER", "kafka-cluster", "LITERAL"],
         }
