@@ -14,6 +14,7 @@ mod load;
 mod process;
 mod secure;
 mod seed;
+mod slots;
 mod storm;
 mod variants;
 mod zombie;
