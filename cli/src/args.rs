@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::rights::User;
 use crate::config::duration;
-use crate::roles::Role;
+use crate::roles::{self, Role, Roles};
 
 /// Runs WASM step graphs on every event, exactly once.
 #[derive(Parser, Debug)]
@@ -147,6 +148,15 @@ pub(crate) enum LogFormat {
 pub(crate) enum ServeRole {
     All,
     One(Role),
+}
+
+/// The roles that are meant.
+pub(crate) fn roles_of(asked: &[ServeRole]) -> Roles {
+    let each = |role: &ServeRole| match role {
+        ServeRole::All => roles::all(),
+        ServeRole::One(role) => Roles::from([*role]),
+    };
+    asked.iter().flat_map(each).collect()
 }
 
 fn role(text: &str) -> Result<ServeRole, String> {
@@ -297,6 +307,28 @@ pub(crate) enum TopicsCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Print the rights (ACLs) that roles and commands need, and no more; -o json has the commands that grant them
+    Rights(RightsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RightsArgs {
+    /// Only of these: ingest, processor, sink, control; topics (weir topics), doctor (weir doctor --write)
+    #[arg(long = "for", value_name = "WHO", value_delimiter = ',', value_parser = user)]
+    pub(crate) users: Vec<User>,
+    /// Kafka, as host:port,host:port, for the commands [kafka.brokers]
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub(crate) brokers: Option<String>,
+}
+
+fn user(text: &str) -> Result<User, String> {
+    User::all().find(|user| user.name() == text).ok_or_else(|| {
+        let there: Vec<&str> = User::all().map(User::name).collect();
+        format!(
+            "nobody of that name needs rights; there are {}",
+            there.join(", ")
+        )
+    })
 }
 
 #[derive(Args, Debug)]
@@ -306,6 +338,9 @@ pub(crate) struct DoctorArgs {
     /// The store, as of weir serve [store.url]
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
+    /// Whose rights are looked at: all, ingest, processor, sink, control; may be given several times
+    #[arg(long = "role", value_name = "ROLE", value_delimiter = ',', default_value = "all", value_parser = role)]
+    pub(crate) roles: Vec<ServeRole>,
     /// Also make a topic for a moment, write to it in a transaction, read it back: rights to write, and the clocks
     #[arg(long)]
     pub(crate) write: bool,

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use store::StoreError;
-use topics::LogError;
+use topics::{Disposition, LogError};
 
 /// Why a request was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -214,7 +214,12 @@ impl From<StoreError> for Problem {
 
 impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
-        tracing::debug!(%error, "the log refused a trigger");
+        if error.disposition() == Disposition::Invalid {
+            // trying again will not help: somebody has to look
+            tracing::error!("the log refuses triggers: {error}");
+        } else {
+            tracing::debug!(%error, "the log refused a trigger");
+        }
         match error {
             LogError::TooLarge { bytes_max, .. } => Self::too_large(bytes_max as u64),
             LogError::Full { .. } => Self::full(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use topics::Log;
 
 use crate::ProcessorConfig;
@@ -27,6 +28,8 @@ pub struct Processor {
     lanes: Vec<JoinHandle<Result<(), ProcessorError>>>,
     watches: Vec<Arc<Watch>>,
     others: Vec<JoinHandle<()>>,
+    /// Why the first lane that ended by itself did.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Processor {
@@ -43,6 +46,7 @@ impl Processor {
             lanes: Vec::new(),
             watches: Vec::new(),
             others: Vec::new(),
+            trouble: Arc::default(),
         };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = std::thread::Builder::new().name(name.into());
@@ -90,9 +94,17 @@ impl Processor {
                 Box::new(SystemClock),
             )?;
             processor.watches.push(lane.watch());
+            let trouble = processor.trouble.clone();
+            let run = move || {
+                let ended = lane.run();
+                if let Err(error) = &ended {
+                    trouble.lock().get_or_insert_with(|| error.to_string());
+                }
+                ended
+            };
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{number}"))
-                .spawn(move || lane.run())
+                .spawn(run)
                 .map_err(ProcessorError::Thread)?;
             processor.lanes.push(thread);
         }
@@ -107,6 +119,11 @@ impl Processor {
     /// Whether every lane is still running; a lane ends by itself only for a reason that needs somebody to look.
     pub fn healthy(&self) -> bool {
         self.lanes.iter().all(|lane| !lane.is_finished())
+    }
+
+    /// Why a lane has ended by itself, if one has told.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// Whether every lane has heard from its group.

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use topics::catalog::{DEAD_LETTERS, RESULTS};
+use parking_lot::Mutex;
+use topics::catalog::{DEAD_LETTERS, GROUP_SINKS_PREFIX, RESULTS};
 use topics::{Consumer, Join, Log, Partition, Polled};
 
 use crate::batch::Batch;
@@ -46,6 +47,8 @@ impl SinkConfig {
 pub struct Sink {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<(), SinkError>>>,
+    /// Why it has ended by itself.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 impl Sink {
@@ -58,22 +61,29 @@ impl Sink {
     ) -> Result<Self, SinkError> {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
+        let trouble: Arc<Mutex<Option<String>>> = Arc::default();
+        let told = trouble.clone();
         let thread = std::thread::Builder::new()
             .name(format!("sink-{}", config.destination))
             .spawn(move || {
-                Loop {
+                let ended = Loop {
                     log,
                     destination,
                     config,
                     stop: flag,
                     landed,
                 }
-                .run()
+                .run();
+                if let Err(error) = &ended {
+                    *told.lock() = Some(error.to_string());
+                }
+                ended
             })
             .map_err(SinkError::Thread)?;
         Ok(Self {
             stop,
             thread: Some(thread),
+            trouble,
         })
     }
 
@@ -82,6 +92,11 @@ impl Sink {
         self.thread
             .as_ref()
             .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Why it has ended by itself, if it has.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().clone()
     }
 
     /// Lets the write under way finish.
@@ -140,7 +155,7 @@ impl Loop {
     /// Joins the group and lands what comes, until `stop` or an error that wants a new start.
     fn consume(&mut self) -> Result<(), SinkError> {
         let join = Join {
-            group: format!("weir.sink.{}", self.config.destination),
+            group: format!("{GROUP_SINKS_PREFIX}{}", self.config.destination),
             topics: vec![RESULTS.into(), DEAD_LETTERS.into()],
             records_max: self.config.batch_records_max,
             bytes_max: 16 << 20,

@@ -35,6 +35,12 @@ pub const GROUP_PROCESSORS: &str = "weir.processors";
 pub const GROUP_TOPICS: &str = "weir.topics";
 /// The group that spreads the shards of a kind of source over processes is this followed by the kind.
 pub const GROUP_SOURCES_PREFIX: &str = "weir.sources.";
+/// The group of a destination's sinks is this followed by its name.
+pub const GROUP_SINKS_PREFIX: &str = "weir.sink.";
+/// Whoever reads without a group names this one: Kafka's client wants a name, but never joins it.
+pub const GROUP_READERS: &str = "weir.reader";
+/// The transactional id of a lane is this followed by its slot.
+pub const LANE_PREFIX: &str = "weir.processors-";
 /// The transactional id of a source's shard is this followed by the shard.
 pub const SOURCE_PREFIX: &str = "weir-source-";
 /// `weir doctor --write` makes a topic of this name and a number for a moment.

@@ -7,6 +7,7 @@ mod doctor;
 mod executions;
 mod graphs;
 mod local;
+pub(crate) mod rights;
 mod run;
 mod settings;
 mod topics;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use topics::kafka::admin::plan::{Change, Wanted, plan};
 use topics::kafka::admin::{Admin, wanted};
-use topics::{Disposition, KafkaConfig, LogError};
+use topics::{Disposition, KafkaConfig, LogError, catalog};
 
-use crate::args::{Global, TopicsArgs, TopicsCommand};
+use super::rights::{User, command, needed};
+use crate::args::{Global, RightsArgs, TopicsArgs, TopicsCommand};
 use crate::config::{self, Overrides};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Progress, Rows};
@@ -35,7 +36,53 @@ pub(super) fn topics(
             print(output, &changes)?;
             apply(&asked, &changes, *yes, output.progress())
         }
+        TopicsCommand::Rights(args) => {
+            rights(args, global, output)?;
+            Ok(Exit::Ok)
+        }
     }
+}
+
+/// Asks nobody.
+fn rights(args: &RightsArgs, global: &Global, output: &mut Output) -> anyhow::Result<()> {
+    let flags = args
+        .brokers
+        .iter()
+        .map(|brokers| ("kafka.brokers", brokers.clone().into()));
+    let overrides = Overrides::of_process(flags.collect());
+    let config = config::load(global.config.as_ref(), overrides)?;
+    let clients = config.kafka.clients();
+    let user = clients.as_ref().and_then(principal).unwrap_or("USER");
+    let brokers = clients
+        .as_ref()
+        .map_or("HOST:PORT", |kafka| &*kafka.brokers);
+    let all: Vec<User> = User::all().collect();
+    let users = if args.users.is_empty() {
+        all
+    } else {
+        args.users.clone()
+    };
+    let rows = needed(&catalog::topics(), users)
+        .iter()
+        .map(|(resource, operations)| {
+            let (kind, name, pattern) = resource.told();
+            let names: Vec<&str> = operations.iter().map(|o| o.name()).collect();
+            let command = command(brokers, user, resource, operations);
+            json!({"resource": kind, "name": name, "pattern": pattern, "operations": names.join(","), "command": command})
+        })
+        .collect();
+    Ok(print_columns(
+        output,
+        rows,
+        &["resource", "name", "pattern", "operations"],
+    )?)
+}
+
+/// The user by whose name Kafka knows these clients, where they have one by SASL.
+pub(super) fn principal(kafka: &KafkaConfig) -> Option<&str> {
+    let mut properties = kafka.properties.iter();
+    let named = properties.find(|(name, _)| name == "sasl.username");
+    named.map(|(_, user)| &**user)
 }
 
 /// The clients' settings, by flag, environment and file.
@@ -49,11 +96,15 @@ pub(super) fn kafka(brokers: Option<&String>, global: &Global) -> anyhow::Result
 }
 
 pub(super) fn unreachable(brokers: &str, error: LogError) -> Failure {
-    match error.disposition() {
-        Disposition::Retry => {
+    match error {
+        LogError::Unavailable { reason } => Failure::new(
+            Exit::Unreachable,
+            format!("cannot reach kafka at {brokers}: {reason}"),
+        ),
+        error if error.disposition() == Disposition::Retry => {
             Failure::new(Exit::Unreachable, format!("kafka at {brokers}: {error}"))
         }
-        _ => Failure::failed(error.to_string()),
+        error => Failure::failed(error.to_string()),
     }
 }
 
@@ -167,6 +218,26 @@ fn print(output: &mut Output, changes: &Changes) -> std::io::Result<()> {
                 ["mark", "topic", "change", "note"]
                     .map(|column| row[column].as_str().unwrap_or_default().to_owned())
                     .to_vec()
+            })
+            .collect(),
+    })
+}
+
+/// Objects as a table of some of their fields.
+pub(super) fn print_columns(
+    output: &mut Output,
+    rows: Vec<Value>,
+    columns: &'static [&'static str],
+) -> std::io::Result<()> {
+    output.print(&Value::Array(rows), |value| Rows {
+        header: columns,
+        rows: value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|row| {
+                let field = |column: &&str| row[*column].as_str().unwrap_or_default().to_owned();
+                columns.iter().map(field).collect()
             })
             .collect(),
     })

@@ -14,7 +14,7 @@ use axum::Router;
 use control::{Activations, ControlState, History};
 use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use processor::wasm::{Engine, EngineConfig};
-use processor::{Definitions, Processor, ProcessorConfig};
+use processor::{Definitions, ProcessorConfig};
 use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
 use store::{Claimed, Store};
@@ -22,6 +22,7 @@ use tokio::runtime::Handle;
 use topics::Log;
 
 use super::front::Behind;
+use super::processing::{Making, Processing};
 use super::{Board, Role, Roles};
 
 /// What the roles are made of. The topics exist.
@@ -30,7 +31,7 @@ pub(crate) struct Parts {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Store,
     pub(crate) processing: ProcessorConfig,
-    /// What `processing.slots` are claimed by, for as long as the lanes live.
+    /// The slots of the lanes; `None`: no other process has lanes.
     pub(crate) claimed: Option<Claimed>,
     /// The SQLite file that the sink writes and control reads.
     pub(crate) history: PathBuf,
@@ -47,8 +48,7 @@ pub(crate) struct Line {
     inbox: Option<InboxSource>,
     following: Option<Following>,
     activations: Option<Arc<Activations>>,
-    processor: Option<Processor>,
-    claimed: Option<Claimed>,
+    processing: Option<Processing>,
     sink: Option<Sink>,
     store: Store,
 }
@@ -66,8 +66,7 @@ impl Line {
             inbox: None,
             following: None,
             activations: None,
-            processor: None,
-            claimed: parts.claimed.take(),
+            processing: None,
             sink: None,
             store: parts.store.clone(),
         };
@@ -75,7 +74,8 @@ impl Line {
             line.sink = Some(sink(&parts)?);
         }
         if has(Role::Processor) {
-            line.processor = Some(processor(&parts, runtime)?);
+            let claimed = parts.claimed.take();
+            line.processing = Some(processing(&parts, claimed, runtime)?);
         }
         if has(Role::Control) {
             let activations =
@@ -117,31 +117,16 @@ impl Line {
     /// Notes what is ready and what has ended; whether all of it is ready.
     pub(crate) fn look(&self, board: &Board) -> bool {
         let mut ready = true;
-        if let Some(processor) = &self.processor {
-            let joined = processor.joined();
-            ready &= joined;
-            let waiting = || "waiting for the group to give the lanes their partitions".to_owned();
-            board.note("lanes", joined.then_some(()).ok_or_else(waiting));
-            if !processor.healthy() {
-                board.ended(
-                    "lanes",
-                    "a lane of the processor has ended; the log says why",
-                );
-            }
-        }
-        if self.claimed.as_ref().is_some_and(Claimed::is_lost) {
-            board.ended(
-                "slots",
-                "the session that held the lanes' slots in the store has ended; start again",
-            );
+        if let Some(processing) = &self.processing {
+            ready &= processing.look(board);
         }
         if let Some(sink) = &self.sink {
             board.note("sink", Ok(()));
             if !sink.healthy() {
-                board.ended(
-                    "sink",
-                    "the sink of the history has ended; the log says why",
-                );
+                let why = sink
+                    .trouble()
+                    .unwrap_or_else(|| "the log says why".to_owned());
+                board.ended("sink", &format!("the sink of the history has ended: {why}"));
             }
         }
         ready
@@ -155,11 +140,7 @@ impl Line {
         if let Some(following) = self.following {
             following.stop();
         }
-        let processed = self.processor.map_or(Ok(()), |processor| {
-            processor
-                .stop()
-                .context("the processor did not stop cleanly")
-        });
+        let processed = self.processing.map_or(Ok(()), Processing::stop);
         drop((self.activations, self.control, self.routes));
         let landed = self.sink.map_or(Ok(()), |sink| {
             sink.stop().context("the sink did not stop cleanly")
@@ -182,22 +163,29 @@ fn sink(parts: &Parts) -> anyhow::Result<Sink> {
     )?)
 }
 
-fn processor(parts: &Parts, runtime: &Handle) -> anyhow::Result<Processor> {
+fn processing(
+    parts: &Parts,
+    claimed: Option<Claimed>,
+    runtime: &Handle,
+) -> anyhow::Result<Processing> {
     let engine = Engine::new(EngineConfig {
         cache_dir: Some(parts.modules.clone()),
         ..EngineConfig::default()
     })?;
-    let definitions = Arc::new(Definitions::new(
+    let definitions = Definitions::new(
         parts.store.clone(),
         engine,
         runtime.clone(),
         &parts.processing,
-    ));
-    Ok(Processor::start(
-        parts.log.clone(),
-        definitions,
-        &parts.processing,
-    )?)
+    );
+    let making = Making {
+        log: parts.log.clone(),
+        store: parts.store.clone(),
+        definitions: Arc::new(definitions),
+        config: parts.processing.clone(),
+        runtime: runtime.clone(),
+    };
+    Processing::start(making, claimed)
 }
 
 fn ingest(parts: &Parts, runtime: &Handle) -> anyhow::Result<(Ingest, InboxSource)> {

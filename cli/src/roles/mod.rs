@@ -6,13 +6,18 @@
 mod board;
 mod front;
 mod line;
+mod processing;
 pub(crate) mod signals;
 
 use std::collections::BTreeSet;
 
+use store::StoreError;
+use topics::{Disposition, LogError};
+
 pub(crate) use board::Board;
 pub(crate) use front::{Front, Server};
 pub(crate) use line::{Line, Parts, now_ms};
+pub(crate) use processing::claim;
 
 /// A part of Weir that a process may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,4 +47,16 @@ pub(crate) type Roles = BTreeSet<Role>;
 /// All of them.
 pub(crate) fn all() -> Roles {
     Role::ALL.into()
+}
+
+/// What the log or the store could not do just now.
+pub(crate) fn passes(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<LogError>()
+            .is_some_and(|e| e.disposition() == Disposition::Retry)
+            || cause
+                .downcast_ref::<StoreError>()
+                .is_some_and(|e| e.disposition() == store::Disposition::Retry)
+    })
 }

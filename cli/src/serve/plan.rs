@@ -2,10 +2,10 @@
 
 use topics::KafkaConfig;
 
-use crate::args::{Global, ServeArgs, ServeRole};
+use crate::args::{Global, ServeArgs, roles_of};
 use crate::config::{self, Config, Hidden, Overrides};
 use crate::exit::Failure;
-use crate::roles::{self, Roles};
+use crate::roles::Roles;
 
 pub(super) struct Plan {
     pub(super) roles: Roles,
@@ -61,14 +61,6 @@ impl Plan {
     }
 }
 
-fn roles_of(asked: &[ServeRole]) -> Roles {
-    let each = |role: &ServeRole| match role {
-        ServeRole::All => roles::all(),
-        ServeRole::One(role) => Roles::from([*role]),
-    };
-    asked.iter().flat_map(each).collect::<Roles>()
-}
-
 /// `postgres://user:password@host:port/database?…` → `postgres host:port/database`
 pub(crate) fn place(url: &str) -> String {
     match url.split_once("://") {
@@ -84,7 +76,8 @@ pub(crate) fn place(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::roles::Role;
+    use crate::args::ServeRole;
+    use crate::roles::{self, Role};
 
     #[test]
     fn no_password_in_the_place() {

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use store::{Claimed, Store, StoreError};
+use store::Store;
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
 use topics::{Disposition, Kafka, Log, LogError, catalog};
 
 use super::plan::Plan;
 use crate::exit::Failure;
-use crate::roles::{Board, Front, Line, Parts, Role};
+use crate::roles::{Board, Front, Line, Parts, Role, claim, passes};
 
 /// How long one attempt to reach the brokers takes.
 const REACH: Duration = Duration::from_secs(3);
@@ -76,14 +76,23 @@ pub(super) fn start(
             .map(|spec| &*spec.name)
             .filter(|name| !there.contains(*name))
             .collect();
-        Ok(if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(format!(
-                "kafka has no {}; run `weir topics apply`, or start with --create-topics (or may this client not describe them?)",
+        if missing.is_empty() {
+            return Ok(Ok(()));
+        }
+        // nobody shows a client a topic that it may not describe
+        let hidden = admin.may_with_topics(&missing, REACH).unwrap_or_default();
+        let hidden: Vec<String> = hidden.into_keys().collect();
+        Ok(Err(if hidden.is_empty() {
+            format!(
+                "kafka has no {}; run `weir topics apply`, or start with --create-topics",
                 missing.join(", ")
-            ))
-        })
+            )
+        } else {
+            format!(
+                "kafka does not let this client see {}; grant what `weir topics rights` lists for its roles",
+                hidden.join(", ")
+            )
+        }))
     })?;
     if created.is_none() {
         return Ok(None);
@@ -103,16 +112,19 @@ pub(super) fn start(
     std::fs::create_dir_all(&plan.config.data)
         .with_context(|| format!("cannot create the folder {}", plan.config.data.display()))?;
     let started = waits.until("roles", || {
-        let mut processing = plan.config.processor.lanes();
-        let claimed = match claim(plan, &store, processing.lanes, runtime) {
+        let processing = plan.config.processor.lanes();
+        // stable names for the lanes' transactional ids, where other processes have lanes too
+        let claimed = match plan
+            .roles
+            .contains(&Role::Processor)
+            .then(|| claim(&store, processing.lanes, runtime))
+            .transpose()
+        {
             Err(error) if error.disposition() == store::Disposition::Retry => {
                 return Ok(Err(format!("cannot claim slots for the lanes: {error}")));
             }
             claimed => claimed?,
         };
-        if let Some(claimed) = &claimed {
-            processing.slots = claimed.numbers().iter().map(u32::to_string).collect();
-        }
         let parts = Parts {
             roles: plan.roles.clone(),
             log: log.clone(),
@@ -134,32 +146,6 @@ pub(super) fn start(
         tracing::info!("the roles run");
     }
     Ok(started)
-}
-
-/// Stable names for the lanes' transactional ids, where other processes have lanes too.
-fn claim(
-    plan: &Plan,
-    store: &Store,
-    lanes: usize,
-    runtime: &Handle,
-) -> Result<Option<Claimed>, StoreError> {
-    if !plan.roles.contains(&Role::Processor) {
-        return Ok(None);
-    }
-    let claimed = store.slots().claim("processor", lanes.max(1));
-    runtime.block_on(claimed).map(Some)
-}
-
-/// What the log or the store could not do just now.
-fn passes(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<LogError>()
-            .is_some_and(|e| e.disposition() == Disposition::Retry)
-            || cause
-                .downcast_ref::<StoreError>()
-                .is_some_and(|e| e.disposition() == store::Disposition::Retry)
-    })
 }
 
 /// Without our own frame around it.

@@ -15,14 +15,14 @@ use topics::kafka::admin::plan::Change;
 use crate::weir::{PATIENCE, Ran, binary, file, free_port, guest, run, until};
 
 /// A `weir serve` of the test's own. What it says is kept in a file.
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
     port: u16,
     log: std::path::PathBuf,
 }
 
 impl Serve {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Self {
         let port = free_port();
         let log = folder.join(format!("log-{port}"));
         let child = Command::new(binary())
@@ -39,16 +39,16 @@ impl Serve {
         Self { child, port, log }
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Status and body; `None`: it does not listen yet.
-    fn get(&self, path: &str) -> Option<(u16, Value)> {
+    pub(crate) fn get(&self, path: &str) -> Option<(u16, Value)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -60,14 +60,14 @@ impl Serve {
         ))
     }
 
-    fn ready(&self) {
+    pub(crate) fn ready(&self) {
         until("it is ready", || {
             matches!(self.get("/readyz"), Some((200, _)))
         });
     }
 
     /// SIGTERM; gives the exit code.
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         let killed = Command::new("kill")
             .arg("-TERM")
             .arg(self.child.id().to_string())
@@ -77,7 +77,7 @@ impl Serve {
         self.ended()
     }
 
-    fn ended(&mut self) -> Option<i32> {
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -3,32 +3,35 @@
 //! Every call waits a bounded time and says in its error what the client last heard, such as a refused connection or a
 //! wrong password. Nothing is written unless a call's name says so.
 
+pub mod granted;
+mod heard;
+pub mod places;
 pub mod plan;
 pub mod probe;
 mod topics;
 mod wanted;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::KafkaConfig;
-use super::client::{configured, logged};
+use super::client::configured;
 use crate::error::LogError;
 use crate::log::Result;
+use heard::Heard;
 pub use wanted::wanted;
 
 /// The first version of TxnOffsetCommit that carries the group's generation (KIP-447, Kafka 2.5). Below it a member that
 /// has lost its partitions could still commit for them.
 const FENCED_OFFSETS: i16 = 3;
 const POLL: Duration = Duration::from_millis(20);
+/// How long the brokers are asked before it is looked whether asking on is of any use; then twice as long, and so on.
+const ASK: Duration = Duration::from_secs(1);
 
 /// An operator's view of a cluster. Connects lazily.
 pub struct Admin {
@@ -53,41 +56,6 @@ pub struct Broker {
     pub address: String,
 }
 
-/// What the client heard from librdkafka since it was made.
-#[derive(Default)]
-struct Heard {
-    trouble: Mutex<Option<String>>,
-    /// The newest TxnOffsetCommit of each broker that was connected to.
-    offset_commits: Mutex<BTreeMap<String, i16>>,
-}
-
-impl ClientContext for Heard {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // librdkafka tells what a broker can do in its debug log and nowhere else
-        if let Some((broker, newest)) = offset_commit(message) {
-            self.offset_commits.lock().insert(broker.to_owned(), newest);
-        } else if !matches!(level, RDKafkaLogLevel::Debug) {
-            logged(level, facility, message);
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "librdkafka");
-        // "all brokers are down" says less than what came before it
-        let says_more = !reason.contains("brokers are down");
-        let mut trouble = self.trouble.lock();
-        if says_more || trouble.is_none() {
-            *trouble = Some(plain(reason).to_owned());
-        }
-    }
-}
-
-impl ProducerContext for Heard {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
-}
-
 impl Admin {
     pub fn new(config: &KafkaConfig) -> Result<Self> {
         let mut settings: ClientConfig = configured(config, &[("debug", "feature")]);
@@ -101,29 +69,35 @@ impl Admin {
         })
     }
 
-    /// Reaches the cluster, or says why it could not within `wait`. A cluster too old for Weir is `Invalid`.
+    /// Reaches the cluster, or says why it could not within `wait`; sooner if brokers and settings do not fit together. A
+    /// cluster too old for Weir is `Invalid`.
     pub fn cluster(&self, wait: Duration) -> Result<Cluster> {
         let deadline = Instant::now() + wait;
+        let mut ask = ASK;
         let metadata = loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let found = self.client.client().fetch_metadata(None, left.max(POLL));
+            let found = self
+                .client
+                .client()
+                .fetch_metadata(None, left.min(ask).max(POLL));
+            ask *= 2;
             // what was heard meanwhile is told only when polled
             self.client.poll(POLL);
             match found {
                 Ok(metadata) if !metadata.brokers().is_empty() => break metadata,
-                _ if Instant::now() < deadline => {}
+                _ if Instant::now() < deadline && !self.settled() => {}
                 Ok(_) => return Err(LogError::unavailable("the cluster names no broker")),
                 Err(error) => {
                     self.new_enough()?;
-                    let heard = self.client.context().trouble.lock().clone();
+                    let heard = self.client.context().trouble();
                     return Err(LogError::unavailable(
-                        heard.unwrap_or_else(|| error.to_string()),
+                        heard.map_or_else(|| error.to_string(), |trouble| trouble.said),
                     ));
                 }
             }
         };
         self.new_enough()?;
-        *self.client.context().trouble.lock() = None;
+        self.client.context().forget_trouble();
         let broker = |broker: &rdkafka::metadata::MetadataBroker| Broker {
             id: broker.id(),
             address: format!("{}:{}", broker.host(), broker.port()),
@@ -140,6 +114,11 @@ impl Admin {
         })
     }
 
+    fn settled(&self) -> bool {
+        let trouble = self.client.context().trouble();
+        trouble.is_some_and(|trouble| trouble.settled)
+    }
+
     /// Every broker that was connected to so far takes offsets that are fenced by the group's generation.
     fn new_enough(&self) -> Result<()> {
         let seen = self.client.context().offset_commits.lock();
@@ -151,25 +130,6 @@ impl Admin {
             ))),
         }
     }
-}
-
-/// `[thrd:a:1/1]: a:1/1:   ApiKey TxnOffsetCommit (28) Versions 0..4`
-fn offset_commit(message: &str) -> Option<(&str, i16)> {
-    let (before, after) = message.split_once("ApiKey TxnOffsetCommit (28) Versions ")?;
-    let newest = after.split_once("..")?.1.trim().parse().ok()?;
-    let broker = before.trim().trim_end_matches(':');
-    let broker = broker.rsplit_once("]: ").map_or(broker, |(_, name)| name);
-    Some((
-        broker
-            .split_once('/')
-            .map_or(broker, |(address, _)| address),
-        newest,
-    ))
-}
-
-/// Without the thread's name in front.
-fn plain(reason: &str) -> &str {
-    reason.rsplit_once("]: ").map_or(reason, |(_, said)| said)
 }
 
 /// A setting that librdkafka refuses; its value may be a secret.
@@ -186,16 +146,6 @@ fn setting(error: KafkaError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_broker_can_do() {
-        let said = "[thrd:127.0.0.1:9092/bootstrap]: 127.0.0.1:9092/bootstrap:   ApiKey TxnOffsetCommit (28) Versions 0..5";
-        assert_eq!(offset_commit(said), Some(("127.0.0.1:9092", 5)));
-        assert_eq!(
-            offset_commit("[thrd:a]: a:   ApiKey Produce (0) Versions 0..13"),
-            None
-        );
-    }
 
     #[test]
     fn a_refused_setting_keeps_its_value() {

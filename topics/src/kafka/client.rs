@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
+use rdkafka::bindings::rd_kafka_resp_err_t as Response;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer as _, ConsumerContext};
@@ -149,7 +150,7 @@ impl Shared {
             self.know(topic, count);
             // One that is gone is noticed by whoever reads or writes it.
             let asked = self.metadata(topic, REFRESH_WAIT).ok();
-            let Some(count) = asked.and_then(|metadata| counted(&metadata, topic)) else {
+            let Some(Ok(count)) = asked.map(|metadata| counted(&metadata, topic)) else {
                 return Ok(count);
             };
             self.know(topic, count);
@@ -166,7 +167,7 @@ impl Shared {
                 Err(_) => std::thread::park_timeout(Duration::from_millis(50)),
             }
         };
-        let count = counted(&metadata, topic).ok_or_else(|| LogError::missing_topic(topic))?;
+        let count = counted(&metadata, topic)?;
         self.know(topic, count);
         Ok(count)
     }
@@ -246,14 +247,22 @@ impl Shared {
     }
 }
 
-/// How many partitions the topic has; `None`: it is not there.
-fn counted(metadata: &Metadata, topic: &str) -> Option<u32> {
-    let found = metadata
-        .topics()
-        .iter()
-        .find(|found| found.name() == topic && found.error().is_none())?;
-    let count = found.partitions().len() as u32;
-    (count > 0).then_some(count)
+/// How many partitions the topic has.
+fn counted(metadata: &Metadata, topic: &str) -> Result<u32> {
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    let refused = Response::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    if found.is_some_and(|found| found.error() == Some(refused)) {
+        return Err(LogError::invalid(refused_topic(topic, "DESCRIBE")));
+    }
+    let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
+    found
+        .map(|found| found.partitions().len() as u32)
+        .ok_or_else(|| LogError::missing_topic(topic))
+}
+
+/// What is wrong where a right on a topic is missing, and the way out.
+pub(super) fn refused_topic(topic: &str, operation: &str) -> String {
+    format!("kafka refuses topic \"{topic}\"; grant {operation} on it (see `weir topics rights`)")
 }
 
 fn weight(record: &Record) -> usize {

@@ -25,6 +25,7 @@ use super::client::{Shared, logged};
 use super::lag::Lags;
 use super::revive::{LOOK_MS, Revival};
 use super::rule::is_fenced;
+use crate::catalog::GROUP_READERS;
 use crate::error::LogError;
 use crate::log::{
     Assigned, Consumer, Fetched, Join, Partition, Polled, Position, Record, Result, Topic,
@@ -217,7 +218,7 @@ impl Member {
         }
         // librdkafka assigns only where there is a group id; this one never joins
         let config = shared.consumer_settings(&[
-            ("group.id", "weir.reader"),
+            ("group.id", GROUP_READERS),
             ("enable.partition.eof", note_end),
             ("fetch.queue.backoff.ms", "10"),
             ("queued.max.messages.kbytes", "16384"),
@@ -547,11 +548,18 @@ impl Member {
             ) => Some(LogError::Missing {
                 what: "a topic that this consumer reads".into(),
             }),
-            KafkaError::MessageConsumption(
-                Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed,
-            ) => Some(LogError::invalid(format!(
-                "kafka refuses this consumer: {error}; grant it READ"
-            ))),
+            KafkaError::MessageConsumption(Code::TopicAuthorizationFailed) => {
+                Some(LogError::invalid(format!(
+                    "kafka refuses to let {} be read; grant READ on each of them (see `weir topics rights`)",
+                    self.topics()
+                )))
+            }
+            KafkaError::MessageConsumption(Code::GroupAuthorizationFailed) => {
+                let group = self.group.as_deref().unwrap_or(GROUP_READERS);
+                Some(LogError::invalid(format!(
+                    "kafka refuses the group \"{group}\"; grant READ on it (see `weir topics rights`)"
+                )))
+            }
             KafkaError::MessageConsumptionFatal(code) if is_fenced(*code) => {
                 Some(LogError::Fenced {
                     owner: self.group.clone().unwrap_or_default(),
@@ -563,6 +571,15 @@ impl Member {
                 None
             }
         }
+    }
+
+    /// Those that this consumer reads, for an error in which librdkafka does not say which it was.
+    fn topics(&self) -> String {
+        let names: BTreeSet<&str> = self.cursors.iter().map(|c| &*c.partition.topic).collect();
+        if names.is_empty() {
+            return "its topics".to_owned();
+        }
+        names.into_iter().collect::<Vec<_>>().join(", ")
     }
 
     /// librdkafka does not say which partition it was.

@@ -132,12 +132,12 @@ pub(super) fn is_moved(code: Code) -> bool {
 fn hopeless(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::TransactionalIdAuthorizationFailed => {
-            "kafka refuses the transactional id; grant WRITE and DESCRIBE on it"
+            "kafka refuses the transactional id; grant WRITE on it"
         }
         Code::TopicAuthorizationFailed => "kafka refuses a topic; grant READ and WRITE on it",
         Code::GroupAuthorizationFailed => "kafka refuses the consumer group; grant READ on it",
         Code::ClusterAuthorizationFailed => {
-            "kafka refuses idempotent writes; grant IDEMPOTENT_WRITE on the cluster"
+            "kafka refuses idempotent writes; grant WRITE on a topic, or before Kafka 2.8 IDEMPOTENT_WRITE on the cluster"
         }
         Code::SaslAuthenticationFailed | Code::Authentication => {
             "kafka refuses the credentials; look at sasl.* among kafka's properties"

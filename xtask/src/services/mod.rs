@@ -27,6 +27,9 @@ pub enum Task {
         /// How many Kafka brokers: 1, or 3 with every topic on three of them, two of which must have a record
         #[arg(long, default_value_t = 1)]
         brokers: u16,
+        /// Kafka with TLS, SASL and ACLs: nobody but the super user may do anything yet
+        #[arg(long)]
+        secure: bool,
     },
     /// Stop a service that `start` started; what it holds stays
     Stop { service: Service },
@@ -58,13 +61,19 @@ pub fn run(task: &Task) -> Result<Vec<String>> {
             service: Service::Kafka,
             port,
             brokers,
+            secure,
         } => {
             ensure!(
                 matches!(brokers, 1 | 3),
                 "there are clusters of 1 broker and of 3, none of {brokers}"
             );
-            let at = kafka::start(*port, *brokers)?;
-            Ok(vec![format!("kafka is ready at {at}")])
+            let kind = kafka::Kind::new(usize::from(*brokers), *secure);
+            let (at, security) = kafka::start(*port, kind)?;
+            let mut said = vec![format!("kafka is ready at {at}")];
+            if let Some(security) = security {
+                said.extend(secured(&at, &security));
+            }
+            Ok(said)
         }
         Task::Start {
             service: Service::Postgres,
@@ -85,6 +94,27 @@ pub fn run(task: &Task) -> Result<Vec<String>> {
             status("postgres", postgres::running()),
         ]),
     }
+}
+
+/// What a person needs to come in: settings of Weir, and those of Kafka's tools.
+fn secured(at: &str, security: &kafka::Security) -> Vec<String> {
+    let mut said = vec![
+        "the super user, in weir.toml:".to_owned(),
+        "[kafka]".to_owned(),
+        format!("brokers = \"{at}\""),
+        "[kafka.properties]".to_owned(),
+    ];
+    let properties = security.of_admin();
+    said.extend(
+        properties
+            .iter()
+            .map(|(name, value)| format!("\"{name}\" = \"{value}\"")),
+    );
+    said.push(format!(
+        "and for Kafka's own tools: --bootstrap-server {at} --command-config {}",
+        security.of_tools().display()
+    ));
+    said
 }
 
 /// Where everything about services lies.

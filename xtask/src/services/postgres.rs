@@ -82,6 +82,16 @@ impl Temporary {
         url(self.port)
     }
 
+    /// Has `psql` run this; gives the rows, a line each.
+    pub fn sql(&self, text: &str) -> Result<String> {
+        let mut psql = Command::new(self.cluster.programs.join("psql"));
+        psql.arg(self.url()).args(["-XAtqc", text]);
+        let output = psql.output().context(NEED)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "psql failed: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         let mut server = self.server.take().context("this postgres does not run")?;

@@ -5,23 +5,29 @@
 
 mod verdict;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-use topics::kafka::admin::plan::plan;
-use topics::kafka::admin::probe::{Open, librdkafka};
-use topics::kafka::admin::{Admin, Cluster};
+use serde_json::json;
+use topics::kafka::admin::granted::{Granted, Operation};
+use topics::kafka::admin::plan::{Current, plan};
+use topics::kafka::admin::probe::librdkafka;
+use topics::kafka::admin::{Admin, Broker, Cluster};
 use topics::{Disposition, KafkaConfig, LogError, catalog};
 
-use super::topics::{kafka, wanted_topics};
-use crate::args::{DoctorArgs, Global};
+use super::rights::{Resource, Rights, User, command, missing, needed, transactional_ids};
+use super::topics::{kafka, principal, print_columns, unreachable, wanted_topics};
+use crate::args::{DoctorArgs, Global, roles_of};
 use crate::config::{self, Flat, Overrides};
 use crate::exit::Exit;
-use crate::output::{Output, Rows};
-use verdict::{Check, Level};
+use crate::output::Output;
+use crate::roles::Roles;
+use verdict::{Check, Level, Standing};
 
 const REACH: Duration = Duration::from_secs(15);
 const WAIT: Duration = Duration::from_secs(15);
+/// How long a broker is given to answer for itself.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How long a read is given to be refused.
 const READ: Duration = Duration::from_secs(2);
 
@@ -41,26 +47,64 @@ pub(super) fn doctor(
         Overrides::of_process(flags.collect()),
     )?;
     let mut checks = vec![Check::ok("librdkafka", librdkafka())];
+    let roles = roles_of(&args.roles);
     let asked = Asked {
         kafka: &kafka,
+        needed: needed(&catalog::topics(), roles.iter().copied().map(User::Role)),
+        roles,
         write: args.write,
     };
     match asked.reach() {
         Err(check) => checks.push(check),
         Ok((admin, cluster)) => {
-            checks.extend(asked.cluster(&admin, &cluster));
+            let (found, silent) = asked.cluster(&admin, &cluster);
+            checks.extend(found);
             let names: Vec<&str> = wanted.iter().map(|topic| &*topic.spec.name).collect();
-            match admin.topics(&names) {
+            let answers = |broker: &&Broker| !silent.contains(&broker.id);
+            let broker = cluster.brokers.iter().find(answers).map(|broker| broker.id);
+            match admin.topics_by(&names, broker) {
                 Err(error) => checks.push(refused("topics", error)),
                 Ok(current) => {
                     checks.push(verdict::topics(&plan(&wanted, &current)));
                     checks.extend(verdict::replicas(&current, cluster.brokers.len()));
+                    checks.extend(match admin.places(&names, WAIT) {
+                        Ok(places) => verdict::standing(
+                            &current,
+                            &places,
+                            &Standing {
+                                configured: &kafka.brokers,
+                                listed: &cluster.brokers,
+                                silent: &silent,
+                            },
+                        ),
+                        Err(error) => vec![refused("brokers", error)],
+                    });
                     let progress = |text: &str| output.progress().note(text);
-                    checks.push(asked.open_transactions(&admin, &current, progress));
-                    checks.push(readable(&admin, current.keys().map(String::as_str)));
+                    if silent.is_empty() {
+                        checks.push(asked.open_transactions(&admin, &current, progress));
+                    }
                 }
             }
-            checks.extend(asked.rights(&admin));
+            // each of these may be for the broker that does not answer, and would wait for it
+            if silent.is_empty() {
+                match asked.may(&admin) {
+                    Ok(may) => {
+                        checks.extend(asked.rights(&may));
+                        checks.push(readable(&admin, &asked.readable(&may)));
+                        checks.extend(asked.group(&admin, &may));
+                    }
+                    Err(error) => checks.push(refused("rights", error)),
+                }
+                checks.extend(asked.transactional(&admin));
+                checks.push(asked.written(&admin));
+            } else {
+                checks.push(Check::warn(
+                    "rights",
+                    "not looked at, nor transactions and groups, while a broker does not answer"
+                        .to_owned(),
+                    "ask again when it does",
+                ));
+            }
         }
     }
     checks.push(match &config.store.url {
@@ -78,7 +122,16 @@ pub(super) fn doctor(
 
 struct Asked<'a> {
     kafka: &'a KafkaConfig,
+    /// Whose rights are looked at.
+    roles: Roles,
+    needed: Rights,
     write: bool,
+}
+
+/// What this client may do, as the brokers say.
+struct May {
+    topics: Granted,
+    groups: Granted,
 }
 
 impl Asked<'_> {
@@ -87,7 +140,7 @@ impl Asked<'_> {
         let failed = |error: LogError| match error.disposition() {
             Disposition::Retry => Check::fail(
                 "brokers",
-                format!("{}: {error}", self.kafka.brokers),
+                unreachable(&self.kafka.brokers, error).message,
                 advice,
             ),
             _ => Check::fail("brokers", error.to_string(), "see the message"),
@@ -97,14 +150,24 @@ impl Asked<'_> {
         Ok((admin, cluster))
     }
 
-    fn cluster(&self, admin: &Admin, cluster: &Cluster) -> Vec<Check> {
+    /// What is to be said of the brokers, and which of those that the cluster names do not answer.
+    fn cluster(&self, admin: &Admin, cluster: &Cluster) -> (Vec<Check>, BTreeSet<i32>) {
         let mut checks = Vec::new();
         // asking each broker for its settings also connects to it, which tells its version
-        let settings: Vec<_> = cluster
-            .brokers
-            .iter()
-            .map(|broker| (broker.address.clone(), admin.broker_settings(broker.id)))
-            .collect();
+        let settings: Vec<_> = std::thread::scope(|scope| {
+            let ask = |broker: &Broker| {
+                let broker = broker.clone();
+                scope.spawn(move || {
+                    let found = admin.broker_settings(broker.id, ANSWER);
+                    (broker, found)
+                })
+            };
+            let asked: Vec<_> = cluster.brokers.iter().map(ask).collect();
+            asked
+                .into_iter()
+                .filter_map(|asked| asked.join().ok())
+                .collect()
+        });
         // what the connections told is read by the next call
         let again = admin.cluster(REACH);
         let addresses: Vec<&str> = cluster.brokers.iter().map(|b| &*b.address).collect();
@@ -124,62 +187,121 @@ impl Asked<'_> {
             ),
             Err(error) => Check::fail("brokers", error.to_string(), "see the message"),
         });
-        let mut read = Vec::new();
-        for (address, found) in settings {
+        let (mut read, mut silent) = (Vec::new(), BTreeSet::new());
+        for (Broker { id, address }, found) in settings {
             match found {
                 Ok(found) if !found.is_empty() => read.push((address, found)),
                 Ok(_) => checks.push(Check::warn(
                     "broker settings",
-                    format!("{address} does not tell its settings"),
-                    "grant DESCRIBE_CONFIGS on the cluster",
+                    format!("{address} does not tell its settings: DESCRIBE_CONFIGS is missing on the cluster"),
+                    self.grant(&Resource::Cluster, &[Operation::DescribeConfigs]),
                 )),
-                Err(error) => checks.push(Check::fail(
-                    "broker settings",
-                    format!("{address}: {error}"),
-                    "can this machine reach every broker by the address that it advertises?",
-                )),
+                Err(error) => {
+                    tracing::debug!(%error, address, "a broker does not answer");
+                    silent.insert(id);
+                }
             }
         }
         checks.extend(verdict::brokers(&read, self.kafka.timeouts));
-        checks
+        (checks, silent)
     }
 
-    fn rights(&self, admin: &Admin) -> Vec<Check> {
-        let mut checks = Vec::new();
-        checks.push(match admin.transactional(WAIT) {
-            Ok(()) => Check::ok("transactional producer", "can be opened".to_owned()),
-            Err(error) => refused("transactional producer", error),
-        });
+    fn may(&self, admin: &Admin) -> Result<May, LogError> {
+        let (mut topics, mut groups) = (Vec::new(), Vec::new());
+        for resource in self.needed.keys() {
+            match resource {
+                Resource::Topic(name) => topics.push(&**name),
+                Resource::Group(name) => groups.push(&**name),
+                _ => {}
+            }
+        }
+        Ok(May {
+            topics: admin.may_with_topics(&topics, WAIT)?,
+            groups: admin.may_with_groups(&groups, WAIT)?,
+        })
+    }
+
+    fn rights(&self, may: &May) -> Vec<Check> {
+        let names: Vec<&str> = self.roles.iter().map(|role| role.name()).collect();
+        let missing = missing(&self.needed, &may.topics, &may.groups);
+        verdict::rights(&names.join(", "), &missing, |resource, operations| {
+            self.grant(resource, operations)
+        })
+    }
+
+    /// The command that allows it to these clients.
+    fn grant(&self, resource: &Resource, operations: &[Operation]) -> String {
+        let user = principal(self.kafka).unwrap_or("USER");
+        command(&self.kafka.brokers, user, resource, operations)
+    }
+
+    /// The topics that are to be read, and may be.
+    fn readable<'b>(&self, may: &'b May) -> Vec<&'b str> {
+        let read = |(name, operations): (&'b String, &BTreeSet<Operation>)| {
+            let needed = self.needed.get(&Resource::Topic(name.clone()));
+            let needed = needed.is_some_and(|needed| needed.contains(&Operation::Read));
+            (needed && operations.contains(&Operation::Read)).then_some(&**name)
+        };
+        may.topics.iter().filter_map(read).collect()
+    }
+
+    /// Nothing where the group is not this client's to see: what is missing for that has been said.
+    fn group(&self, admin: &Admin, may: &May) -> Option<Check> {
         let group = catalog::GROUP_PROCESSORS;
-        checks.push(match admin.group(group, WAIT) {
+        let seen = may.groups.get(group);
+        seen.filter(|operations| operations.contains(&Operation::Describe))?;
+        Some(match admin.group(group, WAIT) {
             Ok(found) => verdict::group(group, &found),
             Err(error) => refused("group", error),
-        });
-        checks.push(if self.write {
+        })
+    }
+
+    /// Opens a producer with an id as the roles' ids are: whether they may is told in no other way.
+    fn transactional(&self, admin: &Admin) -> Vec<Check> {
+        const CHECK: &str = "transactional producer";
+        let prefixes: BTreeSet<&str> = self
+            .roles
+            .iter()
+            .filter_map(|role| transactional_ids(*role))
+            .collect();
+        let open = |prefix: &str| match admin.transactional(prefix, WAIT) {
+            Ok(()) => Check::ok(CHECK, format!("can be opened as {prefix}…")),
+            Err(error) if error.disposition() == Disposition::Invalid => Check::fail(
+                CHECK,
+                error.to_string(),
+                self.grant(
+                    &Resource::TransactionalIds(prefix.to_owned()),
+                    &[Operation::Write],
+                ),
+            ),
+            Err(error) => refused(CHECK, error),
+        };
+        prefixes.into_iter().map(open).collect()
+    }
+
+    fn written(&self, admin: &Admin) -> Check {
+        if self.write {
             match admin.write(WAIT) {
                 Ok(clocks) => verdict::clocks(clocks),
                 Err(error) => refused("write", error),
             }
         } else {
             Check::ok("write", "not tried; with --write a topic is made, written to in a transaction, read and removed, which also compares the clocks".to_owned())
-        });
-        checks
+        }
     }
 
     /// Looks twice where something is open: what is still open after the time-out hangs.
     fn open_transactions(
         &self,
         admin: &Admin,
-        current: &std::collections::BTreeMap<String, topics::kafka::admin::plan::Current>,
+        current: &BTreeMap<String, Current>,
         say: impl Fn(&str),
     ) -> Check {
-        let look = || -> Result<Vec<Open>, LogError> {
-            let mut all = Vec::new();
-            for (topic, found) in current {
-                all.extend(admin.open_transactions(topic, found.partitions, WAIT)?);
-            }
-            Ok(all)
-        };
+        let topics: Vec<(&str, u32)> = current
+            .iter()
+            .map(|(topic, found)| (&**topic, found.partitions))
+            .collect();
+        let look = || admin.open_transactions(&topics, WAIT);
         let first = match look() {
             Ok(first) => first,
             Err(error) => return refused("open transactions", error),
@@ -201,13 +323,11 @@ impl Asked<'_> {
     }
 }
 
-fn readable<'a>(admin: &Admin, names: impl Iterator<Item = &'a str>) -> Check {
-    for name in names {
-        if let Err(error) = admin.readable(name, READ) {
-            return refused("reading", error);
-        }
+fn readable(admin: &Admin, names: &[&str]) -> Check {
+    match admin.readable(names, READ) {
+        Ok(()) => Check::ok("reading", format!("{} topics can be read", names.len())),
+        Err(error) => refused("reading", error),
     }
-    Check::ok("reading", "every topic can be read".to_owned())
 }
 
 fn refused(check: &'static str, error: LogError) -> Check {
@@ -249,23 +369,9 @@ fn store(url: &str) -> anyhow::Result<Check> {
 }
 
 fn print(output: &mut Output, checks: &[Check]) -> std::io::Result<()> {
-    let value = Value::Array(
-        checks
-            .iter()
-            .map(|check| json!({"check": check.name, "status": check.level.name(), "found": check.found, "advice": check.advice}))
-            .collect(),
-    );
-    output.print(&value, |value| Rows {
-        header: &["status", "check", "found", "advice"],
-        rows: value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|row| {
-                ["status", "check", "found", "advice"]
-                    .map(|column| row[column].as_str().unwrap_or_default().to_owned())
-                    .to_vec()
-            })
-            .collect(),
-    })
+    let rows = checks
+        .iter()
+        .map(|check| json!({"check": check.name, "status": check.level.name(), "found": check.found, "advice": check.advice}))
+        .collect();
+    print_columns(output, rows, &["status", "check", "found", "advice"])
 }

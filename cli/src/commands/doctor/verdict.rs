@@ -1,12 +1,17 @@
 //! What the answers mean. Pure.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use topics::Timeouts;
+use topics::kafka::admin::Broker;
+use topics::kafka::admin::granted::Operation;
+use topics::kafka::admin::places::{Place, Places};
 use topics::kafka::admin::plan::{Change, Current};
 use topics::kafka::admin::probe::{Clocks, Group, Open};
 
+use crate::commands::rights::{Resource, Rights};
 use crate::config::Flat;
 
 /// Clocks further apart than this mislead people who compare logs, and retention.
@@ -38,7 +43,7 @@ pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) level: Level,
     pub(super) found: String,
-    pub(super) advice: &'static str,
+    pub(super) advice: Cow<'static, str>,
 }
 
 impl Check {
@@ -47,25 +52,33 @@ impl Check {
             name,
             level: Level::Ok,
             found,
-            advice: "",
+            advice: "".into(),
         }
     }
 
-    pub(super) fn warn(name: &'static str, found: String, advice: &'static str) -> Self {
+    pub(super) fn warn(
+        name: &'static str,
+        found: String,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             name,
             level: Level::Warn,
             found,
-            advice,
+            advice: advice.into(),
         }
     }
 
-    pub(super) fn fail(name: &'static str, found: String, advice: &'static str) -> Self {
+    pub(super) fn fail(
+        name: &'static str,
+        found: String,
+        advice: impl Into<Cow<'static, str>>,
+    ) -> Self {
         Self {
             name,
             level: Level::Fail,
             found,
-            advice,
+            advice: advice.into(),
         }
     }
 }
@@ -105,21 +118,16 @@ pub(super) fn replicas(current: &BTreeMap<String, Current>, brokers: usize) -> V
             .collect();
         found.join(", ")
     };
-    let in_sync = |c: &Current| -> u32 {
-        c.settings
-            .get("min.insync.replicas")
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(1)
-    };
+    let in_sync = in_sync_min;
     let mut checks = Vec::new();
-    let mut find = |level, wrong: &dyn Fn(&Current) -> bool, said: &str, advice| {
+    let mut find = |level, wrong: &dyn Fn(&Current) -> bool, said: &str, advice: &'static str| {
         let found = names(wrong);
         if !found.is_empty() {
             checks.push(Check {
                 name: "replication",
                 level,
                 found: format!("{said}: {found}"),
-                advice,
+                advice: advice.into(),
             });
         }
     };
@@ -154,6 +162,97 @@ pub(super) fn replicas(current: &BTreeMap<String, Current>, brokers: usize) -> V
         ));
     }
     checks
+}
+
+/// Who should be there, and who is.
+pub(super) struct Standing<'a> {
+    /// `kafka.brokers`
+    pub(super) configured: &'a str,
+    /// Those that the cluster names.
+    pub(super) listed: &'a [Broker],
+    /// Those of them that did not answer.
+    pub(super) silent: &'a BTreeSet<i32>,
+}
+
+/// Which brokers do not serve, and whether there are still enough replicas to write. The cluster no longer names a broker
+/// that its controller has given up, but the replicas that it has are known.
+pub(super) fn standing(
+    current: &BTreeMap<String, Current>,
+    places: &Places,
+    standing: &Standing<'_>,
+) -> Vec<Check> {
+    let Standing {
+        configured,
+        listed,
+        silent,
+    } = standing;
+    let serves = |id: &i32| !silent.contains(id) && listed.iter().any(|broker| broker.id == *id);
+    let all = || places.values().flatten();
+    let mut down: BTreeSet<i32> = (*silent).clone();
+    down.extend(
+        all()
+            .flat_map(|place| &place.replicas)
+            .filter(|id| !serves(id)),
+    );
+    let short: Vec<&str> = places
+        .iter()
+        .filter(|(topic, places)| {
+            let least = current.get(*topic).map_or(1, in_sync_min) as usize;
+            let left = |place: &Place| place.in_sync.iter().filter(|id| serves(id)).count();
+            places.iter().any(|place| left(place) < least)
+        })
+        .map(|(topic, _)| &**topic)
+        .collect();
+    let mut checks = Vec::new();
+    if !down.is_empty() {
+        let known: Vec<&str> = listed
+            .iter()
+            .filter(|broker| serves(&broker.id))
+            .map(|broker| &*broker.address)
+            .collect();
+        let unknown: Vec<&str> = configured
+            .split(',')
+            .map(str::trim)
+            .filter(|address| !known.contains(address))
+            .collect();
+        let ids: Vec<String> = down.iter().map(|id| format!("broker {id}")).collect();
+        let found = format!(
+            "{} not there ({} of {} partitions have a replica there); of kafka.brokers these are not among those that are: {}",
+            ids.join(", "),
+            all()
+                .filter(|p| p.replicas.iter().any(|id| down.contains(id)))
+                .count(),
+            all().count(),
+            if unknown.is_empty() {
+                "none".to_owned()
+            } else {
+                unknown.join(", ")
+            },
+        );
+        let advice = "start it again; if it runs, can this machine reach it by the address that it advertises?";
+        // the cluster believes in one that is silent: what it leads cannot be read or written
+        checks.push(if silent.is_empty() {
+            Check::warn("brokers", found, advice)
+        } else {
+            Check::fail("brokers", found, advice)
+        });
+    }
+    if !short.is_empty() {
+        checks.push(Check::fail(
+            "replication",
+            format!(
+                "fewer replicas in sync than min.insync.replicas, so nothing can be written: {}",
+                short.join(", ")
+            ),
+            "start the brokers that are missing, or wait until their replicas have caught up",
+        ));
+    }
+    checks
+}
+
+fn in_sync_min(topic: &Current) -> u32 {
+    let found = topic.settings.get("min.insync.replicas");
+    found.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// Settings of the brokers, each by its address.
@@ -248,6 +347,31 @@ pub(super) fn brokers(
 
 fn shown(number: Option<i64>) -> String {
     number.map_or("?".to_owned(), |number| number.to_string())
+}
+
+/// What the brokers say that this client may not do. `grant` makes the command that allows it.
+pub(super) fn rights(
+    roles: &str,
+    missing: &Rights,
+    grant: impl Fn(&Resource, &[Operation]) -> String,
+) -> Vec<Check> {
+    if missing.is_empty() {
+        let found = format!("what {roles} do with topics and groups is allowed");
+        return vec![Check::ok("rights", found)];
+    }
+    missing
+        .iter()
+        .map(|(resource, operations)| {
+            let names: Vec<&str> = operations.iter().map(|o| o.name()).collect();
+            let (kind, name, _) = resource.told();
+            let found = format!(
+                "{} is missing on the {} {name}",
+                names.join(", "),
+                kind.to_lowercase()
+            );
+            Check::fail("rights", found, grant(resource, operations))
+        })
+        .collect()
 }
 
 pub(super) fn group(name: &str, found: &Group) -> Check {
@@ -353,6 +477,53 @@ mod tests {
             let checks = replicas(&BTreeMap::from([("t".to_owned(), topic)]), brokers);
             assert_eq!(levels(&checks), expected, "{replication} {in_sync}");
         }
+    }
+
+    #[test]
+    fn who_is_down_and_whether_writing_goes_on() {
+        let topic = Current {
+            partitions: 1,
+            replication: 3,
+            settings: settings(&[("min.insync.replicas", "2")]),
+        };
+        let current = BTreeMap::from([("t".to_owned(), topic)]);
+        let of = |listed: &[i32], silent: &[i32], in_sync: &[i32]| {
+            let broker = |id: &i32| Broker {
+                id: *id,
+                address: format!("b:{id}"),
+            };
+            let place = Place {
+                replicas: vec![1, 2, 3],
+                in_sync: in_sync.to_vec(),
+            };
+            let listed: Vec<Broker> = listed.iter().map(broker).collect();
+            let silent = silent.iter().copied().collect();
+            let places = Places::from([("t".to_owned(), vec![place])]);
+            let brokers = Standing {
+                configured: "b:1,b:2,b:3",
+                listed: &listed,
+                silent: &silent,
+            };
+            standing(&current, &places, &brokers)
+        };
+        assert_eq!(of(&[1, 2, 3], &[], &[1, 2, 3]), []);
+        let fenced = of(&[1, 3], &[], &[1, 3]);
+        assert_eq!(levels(&fenced), [("brokers", Level::Warn)]);
+        assert!(
+            fenced[0].found.starts_with("broker 2 ") && fenced[0].found.ends_with(": b:2"),
+            "{}",
+            fenced[0].found
+        );
+        let silent = of(&[1, 2, 3], &[2], &[1, 2, 3]);
+        assert_eq!(levels(&silent), [("brokers", Level::Fail)]);
+        let two = of(&[1, 3], &[3], &[1, 3]);
+        assert_eq!(
+            levels(&two),
+            [("brokers", Level::Fail), ("replication", Level::Fail)]
+        );
+        assert!(two[0].found.starts_with("broker 2, broker 3 "));
+        let behind = of(&[1, 2, 3], &[], &[1]);
+        assert_eq!(levels(&behind), [("replication", Level::Fail)]);
     }
 
     #[test]

@@ -77,6 +77,15 @@ impl Cluster {
         self.postgres.url()
     }
 
+    /// Ends the sessions that hold slots, as a failover of the server does; how many.
+    pub(crate) fn end_slot_sessions(&self) -> usize {
+        let ended = self.postgres.sql(
+            "select pg_terminate_backend(pid) from (select distinct pid from pg_locks
+             where locktype = 'advisory' and objsubid = 2 and granted) holders",
+        );
+        ended.unwrap().lines().filter(|line| *line == "t").count()
+    }
+
     /// For what processes say and keep to themselves.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::topics::{each, options};
 use super::{Admin, Heard};
-use crate::catalog::DOCTOR_PREFIX;
+use crate::catalog::{DOCTOR_PREFIX, GROUP_READERS, LANE_PREFIX};
 use crate::error::LogError;
 use crate::kafka::client::{Kept, block_on};
 use crate::log::Result;
@@ -68,55 +68,59 @@ impl Admin {
         })
     }
 
-    /// Opens a transactional producer as a lane does, and writes nothing.
-    pub fn transactional(&self, wait: Duration) -> Result<()> {
-        self.producer(wait).map(drop)
+    /// Opens a transactional producer as lanes or sources do, whose ids begin so, and writes nothing.
+    pub fn transactional(&self, prefix: &str, wait: Duration) -> Result<()> {
+        self.producer(prefix, wait).map(drop)
     }
 
-    fn producer(&self, wait: Duration) -> Result<BaseProducer<Heard>> {
-        let id = format!("weir-doctor-{}", std::process::id());
+    fn producer(&self, prefix: &str, wait: Duration) -> Result<BaseProducer<Heard>> {
+        let id = format!("{prefix}doctor-{}", std::process::id());
         let mut settings = self.settings.clone();
         settings.set("transactional.id", &id);
         let producer: BaseProducer<Heard> = settings
             .create_with_context(Heard::default())
             .map_err(LogError::unavailable)?;
         producer.init_transactions(wait).map_err(|error| {
-            may(error, "WRITE and DESCRIBE on the transactional ids that begin with weir, and IDEMPOTENT_WRITE on the cluster")
+            may(
+                error,
+                &format!("WRITE on the transactional ids that begin with {prefix}"),
+            )
         })?;
         Ok(producer)
     }
 
-    /// Reads as a lane and a sink do: committed records only. An empty topic is read as well as a full one.
-    pub fn readable(&self, topic: &str, wait: Duration) -> Result<()> {
+    /// Reads as a lane and a sink do: committed records only. An empty topic is read as well as a full one; each is given
+    /// `wait` to be refused.
+    pub fn readable(&self, topics: &[&str], wait: Duration) -> Result<()> {
         let consumer = self.consumer("read_committed")?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, Offset::Beginning)
-            .map_err(LogError::unavailable)?;
-        consumer.assign(&list).map_err(LogError::unavailable)?;
-        match consumer.poll(wait) {
-            None | Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => Ok(()),
-            Some(Err(error)) => Err(may(
-                error,
-                &format!(
-                    "READ and DESCRIBE on the topic {topic}, and READ on the groups that begin with weir."
-                ),
-            )),
+        for topic in topics {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, 0, Offset::Beginning)
+                .map_err(LogError::unavailable)?;
+            consumer.assign(&list).map_err(LogError::unavailable)?;
+            match consumer.poll(wait) {
+                None | Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {}
+                Some(Err(error)) => {
+                    let rights =
+                        format!("READ on the topic {topic}, and READ on the group {GROUP_READERS}");
+                    return Err(may(error, &rights));
+                }
+            }
         }
+        Ok(())
     }
 
-    /// The partitions of a topic in which a transaction is open now.
-    pub fn open_transactions(
-        &self,
-        topic: &str,
-        partitions: u32,
-        wait: Duration,
-    ) -> Result<Vec<Open>> {
+    /// The partitions of topics, given with how many they have, in which a transaction is open now.
+    pub fn open_transactions(&self, topics: &[(&str, u32)], wait: Duration) -> Result<Vec<Open>> {
         let (committed, all) = (
             self.consumer("read_committed")?,
             self.consumer("read_uncommitted")?,
         );
         let mut open = Vec::new();
-        for partition in 0..partitions {
+        let partitions = topics
+            .iter()
+            .flat_map(|(topic, partitions)| (0..*partitions).map(move |number| (*topic, number)));
+        for (topic, partition) in partitions {
             let end = |consumer: &BaseConsumer<Kept>| {
                 let found = consumer.fetch_watermarks(topic, partition.cast_signed(), wait);
                 found
@@ -157,7 +161,7 @@ impl Admin {
                 "WRITE and DESCRIBE on the topics that begin with weir.",
             )
         };
-        let producer = self.producer(wait)?;
+        let producer = self.producer(LANE_PREFIX, wait)?;
         // the first write also finds out where the partition is: it tells nothing about the clock
         let mut clocks = None;
         for round in 0..2 {
@@ -214,7 +218,7 @@ impl Admin {
         let mut settings = self.settings.clone();
         // librdkafka assigns only where there is a group id; it never joins
         settings
-            .set("group.id", "weir.doctor")
+            .set("group.id", GROUP_READERS)
             .set("enable.auto.commit", "false")
             .set("allow.auto.create.topics", "false")
             .set("enable.partition.eof", "true")

@@ -13,14 +13,25 @@ use rdkafka::producer::Producer as _;
 use super::plan::{Change, Current};
 use super::{Admin, Heard};
 use crate::error::LogError;
-use crate::kafka::client::block_on;
+use crate::kafka::client::{block_on, refused_topic};
 use crate::log::Result;
 
 const WAIT: Duration = Duration::from_secs(30);
 
 impl Admin {
-    /// The topics of these names that exist, as they are.
+    /// The topics of these names that exist, as they are. One that this client may not see is an error: it is not known
+    /// whether it exists.
     pub fn topics(&self, names: &[&str]) -> Result<BTreeMap<String, Current>> {
+        self.topics_by(names, None)
+    }
+
+    /// The same, with the settings asked of this broker. Without it Kafka's client may pick one that is dead, and waits
+    /// for it.
+    pub fn topics_by(
+        &self,
+        names: &[&str],
+        broker: Option<i32>,
+    ) -> Result<BTreeMap<String, Current>> {
         let metadata = self
             .client
             .client()
@@ -41,7 +52,16 @@ impl Admin {
             })
             .collect();
         let there: Vec<&str> = found.keys().map(String::as_str).collect();
-        let described = self.describe(&there)?;
+        let not_seen: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| !there.contains(name))
+            .collect();
+        let hidden = self.may_with_topics(&not_seen, WAIT)?;
+        if let Some(name) = hidden.keys().next() {
+            return Err(LogError::invalid(refused_topic(name, "DESCRIBE")));
+        }
+        let described = self.describe(&there, broker)?;
         for (name, resource) in described {
             if let Some(current) = found.get_mut(&name) {
                 current.settings = resource
@@ -103,7 +123,7 @@ impl Admin {
     /// AlterConfigs replaces all that a topic has of its own, so what others have set goes along with it. (The request
     /// that changes single settings is not in rdkafka.)
     fn set(&self, topic: &str, settings: &BTreeMap<&str, &str>) -> Result<()> {
-        let described = self.describe(&[topic])?;
+        let described = self.describe(&[topic], None)?;
         let resource = described
             .get(topic)
             .ok_or_else(|| LogError::missing_topic(topic))?;
@@ -132,7 +152,11 @@ impl Admin {
     }
 
     /// The settings of topics.
-    fn describe(&self, names: &[&str]) -> Result<BTreeMap<String, ConfigResource>> {
+    fn describe(
+        &self,
+        names: &[&str],
+        broker: Option<i32>,
+    ) -> Result<BTreeMap<String, ConfigResource>> {
         let asked: Vec<ResourceSpecifier<'_>> = names
             .iter()
             .map(|name| ResourceSpecifier::Topic(name))
@@ -140,7 +164,8 @@ impl Admin {
         if asked.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let answers = block_on(self.admin()?.describe_configs(&asked, &options()));
+        let options = options().broker_id(broker);
+        let answers = block_on(self.admin()?.describe_configs(&asked, &options));
         let mut all = BTreeMap::new();
         for answer in answers.map_err(LogError::unavailable)? {
             let resource = answer.map_err(LogError::unavailable)?;
@@ -149,9 +174,7 @@ impl Admin {
             };
             // a refusal comes as a topic without any setting
             if resource.entries.is_empty() {
-                return Err(LogError::invalid(format!(
-                    "the settings of topic \"{name}\" cannot be read; grant DESCRIBE_CONFIGS on it"
-                )));
+                return Err(LogError::invalid(refused_topic(name, "DESCRIBE_CONFIGS")));
             }
             all.insert(name.clone(), resource);
         }
@@ -159,9 +182,11 @@ impl Admin {
     }
 
     /// The settings of a broker, by name; empty where they may not be read.
-    pub fn broker_settings(&self, id: i32) -> Result<BTreeMap<String, String>> {
+    /// Answered by that broker itself.
+    pub fn broker_settings(&self, id: i32, wait: Duration) -> Result<BTreeMap<String, String>> {
         let asked = [ResourceSpecifier::Broker(id)];
-        let answers = block_on(self.admin()?.describe_configs(&asked, &options()));
+        let options = AdminOptions::new().request_timeout(Some(wait));
+        let answers = block_on(self.admin()?.describe_configs(&asked, &options));
         let mut all = BTreeMap::new();
         for answer in answers.map_err(LogError::unavailable)? {
             let entries = answer.map_err(LogError::unavailable)?.entries;
@@ -199,7 +224,7 @@ fn refused(doing: &str, topic: &str, code: Code) -> LogError {
     match code {
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             LogError::invalid(format!(
-                "{what}; grant CREATE, ALTER and ALTER_CONFIGS on the topics whose names begin with weir."
+                "{what}; grant CREATE, ALTER and ALTER_CONFIGS on the topics whose names begin with weir. (see `weir topics rights`)"
             ))
         }
         Code::PolicyViolation

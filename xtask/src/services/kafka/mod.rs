@@ -1,6 +1,9 @@
-//! Kafka (KRaft, combined nodes) from its Maven packages: one broker, or three that survive the loss of one.
+//! Kafka (KRaft, combined nodes) from its Maven packages: one broker, or three that survive the loss of one; open to
+//! whoever connects, or secured.
 
+mod admin;
 mod node;
+mod security;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +12,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::process::{Noted, await_ready, detach, free_ports, locked};
 use super::temporary::{Folder, Server};
+pub use admin::{Admin, Resource};
 pub use node::class_path;
 use node::{Node, Ports};
+pub use security::{Properties, Security};
 
 const READY: &str = "Kafka Server started";
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -25,28 +30,65 @@ const SHORT: [(&str, &str); 4] = [
     ("group.min.session.timeout.ms", "1000"),
 ];
 
-/// A cluster of one has another folder than one of three: neither can take over what the other holds.
-fn data(brokers: usize) -> PathBuf {
-    super::folder().join(format!("kafka-of-{brokers}"))
+/// A cluster that `start` leaves behind. Each kind has a folder of its own: none can take over what another holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub brokers: usize,
+    pub secure: bool,
 }
 
-/// Starts the cluster that `stop` stops, or finds one running; returns `host:port,…`.
-pub fn start(port: Option<u16>, brokers: u16) -> Result<String> {
-    let brokers = usize::from(brokers);
-    let data = data(brokers);
+const KINDS: [Kind; 4] = [
+    Kind::new(1, false),
+    Kind::new(3, false),
+    Kind::new(1, true),
+    Kind::new(3, true),
+];
+
+impl Kind {
+    pub const fn new(brokers: usize, secure: bool) -> Self {
+        Self { brokers, secure }
+    }
+
+    fn folder(self) -> PathBuf {
+        let secure = if self.secure { "-secure" } else { "" };
+        super::folder().join(format!("kafka-of-{}{secure}", self.brokers))
+    }
+
+    fn security(self) -> Result<Option<Security>> {
+        let folder = self.folder().join("security");
+        self.secure.then(|| Security::prepare(folder)).transpose()
+    }
+
+    /// Those of its processes that run.
+    fn noted(self) -> Vec<Noted> {
+        (1..=self.brokers)
+            .filter_map(|n| Noted::read(&self.folder().join(n.to_string()).join("pid")))
+            .filter(Noted::runs)
+            .collect()
+    }
+
+    fn runs(self) -> bool {
+        !self.noted().is_empty()
+    }
+}
+
+/// Starts the cluster that `stop` stops, or finds one running; returns `host:port,…`, and how a secured one is reached.
+pub fn start(port: Option<u16>, kind: Kind) -> Result<(String, Option<Security>)> {
+    let data = kind.folder();
     let _lock = locked(&data)?;
+    let security = kind.security()?;
     if let Some(at) = running() {
         ensure!(
-            at.split(',').count() == brokers,
+            kind.runs(),
             "another kafka runs at {at}; stop it first with `cargo xtask services stop kafka`"
         );
-        return Ok(at);
+        return Ok((at, security));
     }
-    let mut ports = free(brokers)?;
+    let mut ports = free(kind.brokers)?;
     if let Some(port) = port {
         ports[0].broker = port;
     }
-    let nodes = nodes(&data, &ports, &[]);
+    let nodes = nodes(&data, &ports, security.as_ref(), &[]);
     prepare(&nodes)?;
     for node in &nodes {
         detach(&node.command()?, &node.folder)?;
@@ -57,12 +99,12 @@ pub fn start(port: Option<u16>, brokers: u16) -> Result<String> {
         let noted = Noted::read(&node.folder.join("pid")).context("no process was noted")?;
         ready(&noted, &node.folder, ports.broker)?;
     }
-    Ok(at)
+    Ok((at, security))
 }
 
 /// Stops what `start` started; whether it was running.
 pub fn stop() -> Result<bool> {
-    let running: Vec<Noted> = [1, 3].into_iter().flat_map(noted).collect();
+    let running: Vec<Noted> = KINDS.into_iter().flat_map(Kind::noted).collect();
     for noted in &running {
         noted.ask()?;
     }
@@ -75,23 +117,14 @@ pub fn stop() -> Result<bool> {
 
 /// Where the brokers that `start` started listen.
 pub fn running() -> Option<String> {
-    let brokers = [1, 3]
-        .into_iter()
-        .find(|brokers| !noted(*brokers).is_empty())?;
-    std::fs::read_to_string(data(brokers).join("brokers")).ok()
-}
-
-/// Those of its processes that run.
-fn noted(brokers: usize) -> Vec<Noted> {
-    (1..=brokers)
-        .filter_map(|n| Noted::read(&data(brokers).join(n.to_string()).join("pid")))
-        .filter(Noted::runs)
-        .collect()
+    let kind = KINDS.into_iter().find(|kind| kind.runs())?;
+    std::fs::read_to_string(kind.folder().join("brokers")).ok()
 }
 
 /// How a `Temporary` shall be.
 pub struct Builder {
     brokers: usize,
+    secured: bool,
     properties: Vec<(String, String)>,
 }
 
@@ -99,6 +132,12 @@ impl Builder {
     /// 1, or 3: then every topic has three replicas, two of which must have a record before it is acknowledged.
     pub fn brokers(mut self, brokers: usize) -> Self {
         self.brokers = brokers;
+        self
+    }
+
+    /// It lets in only whom it knows, by TLS and SASL, and allows only what it was told.
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
         self
     }
 
@@ -119,10 +158,15 @@ impl Builder {
         let ports = free(self.brokers)?;
         let name = format!("kafka-{}", ports[0].broker);
         let folder = Folder::new(super::folder().join("temporary").join(name))?;
+        let beside = folder.path().join("security");
         let mut temporary = Temporary {
             servers: ports.iter().map(|_| None).collect(),
             addresses: addresses(&ports),
             ports,
+            security: self
+                .secured
+                .then(|| Security::prepare(beside))
+                .transpose()?,
             properties: self.properties,
             folder,
         };
@@ -144,6 +188,7 @@ pub struct Temporary {
     servers: Vec<Option<Server>>,
     addresses: String,
     ports: Vec<Ports>,
+    security: Option<Security>,
     properties: Vec<(String, String)>,
     /// Dropped last.
     folder: Folder,
@@ -158,6 +203,7 @@ impl Temporary {
     pub fn builder() -> Builder {
         Builder {
             brokers: 1,
+            secured: false,
             properties: Vec::new(),
         }
     }
@@ -165,6 +211,16 @@ impl Temporary {
     /// `host:port,…`, of all brokers.
     pub fn brokers(&self) -> &str {
         &self.addresses
+    }
+
+    /// How a secured cluster is reached.
+    pub fn security(&self) -> Result<&Security> {
+        self.security.as_ref().context("this cluster is open")
+    }
+
+    /// Changes who a secured cluster knows and what they may do.
+    pub fn admin(&self) -> Result<Admin> {
+        Admin::start(self.brokers(), self.security()?)
     }
 
     /// kill -9 of one broker.
@@ -207,7 +263,12 @@ impl Temporary {
     }
 
     fn nodes(&self) -> Vec<Node<'_>> {
-        nodes(self.folder.path(), &self.ports, &self.properties)
+        nodes(
+            self.folder.path(),
+            &self.ports,
+            self.security.as_ref(),
+            &self.properties,
+        )
     }
 
     fn launch(&mut self, number: usize) -> Result<()> {
@@ -252,12 +313,18 @@ fn addresses(ports: &[Ports]) -> String {
     all.join(",")
 }
 
-fn nodes<'a>(folder: &Path, all: &'a [Ports], properties: &'a [(String, String)]) -> Vec<Node<'a>> {
+fn nodes<'a>(
+    folder: &Path,
+    all: &'a [Ports],
+    security: Option<&'a Security>,
+    properties: &'a [(String, String)],
+) -> Vec<Node<'a>> {
     (0..all.len())
         .map(|number| Node {
             number,
             all,
             folder: folder.join((number + 1).to_string()),
+            security,
             properties,
         })
         .collect()

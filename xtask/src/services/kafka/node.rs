@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use super::security::{ADMIN, Security};
 use crate::services::maven;
 use crate::services::process::{locked, succeed};
 
@@ -46,6 +47,8 @@ pub(super) struct Node<'a> {
     pub(super) number: usize,
     pub(super) all: &'a [Ports],
     pub(super) folder: PathBuf,
+    /// Without it anybody may do anything.
+    pub(super) security: Option<&'a Security>,
     /// Settings that win over ours.
     pub(super) properties: &'a [(String, String)],
 }
@@ -72,6 +75,14 @@ impl Node<'_> {
         format
             .args(["--ignore-formatted", "-t", CLUSTER, "-c"])
             .arg(settings);
+        if let Some(security) = self.security {
+            // everybody else is added to the running cluster
+            let admin = format!(
+                "SCRAM-SHA-512=[name={ADMIN},password={}]",
+                security.password()
+            );
+            format.args(["--add-scram", &admin]);
+        }
         succeed(&mut format, "install Java 17 or newer")
     }
 
@@ -83,15 +94,19 @@ impl Node<'_> {
             .enumerate()
             .map(|(number, ports)| format!("{}@127.0.0.1:{}", number + 1, ports.controller))
             .collect();
+        let listener = match self.security {
+            None => "PLAINTEXT",
+            Some(_) => "SASL_SSL",
+        };
         let mut text = format!(
             "process.roles=broker,controller
 node.id={}
 controller.quorum.voters={}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-inter.broker.listener.name=PLAINTEXT
+listeners={listener}://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listener}://127.0.0.1:{broker}
+listener.security.protocol.map={listener}:{listener},CONTROLLER:{listener}
+inter.broker.listener.name={listener}
 log.dirs={}
 ",
             self.number + 1,
@@ -122,7 +137,8 @@ log.dirs={}
             // on a machine with other work a broker may hear nothing for longer than the 9 s after which it is fenced
             ("broker.session.timeout.ms", "60000"),
         ];
-        let theirs = self.properties.iter();
+        let secure = self.security.map(Security::of_brokers).unwrap_or_default();
+        let theirs = secure.iter().chain(self.properties);
         let theirs = theirs.map(|(name, value)| (name.as_str(), value.as_str()));
         for (name, value) in ours.into_iter().chain(theirs) {
             let value = value
