@@ -323,10 +323,7 @@ fn make_run_shows_what_landed_and_keeps_serving() {
     let data = tempfile::tempdir().unwrap();
     let port = crate::weir::free_port();
     let xtask = crate::weir::binary().with_file_name("xtask");
-    assert!(
-        xtask.is_file(),
-        "build it first, as `make test` does"
-    );
+    assert!(xtask.is_file(), "build it first, as `make test` does");
     let mut child = Command::new(xtask)
         .args(["run", "--listen", &format!("127.0.0.1:{port}"), "--data"])
         .arg(data.path().join("data"))
