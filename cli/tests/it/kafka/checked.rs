@@ -70,7 +70,8 @@ fn the_checker_sees_what_is_lost_doubled_disordered_altered_and_open() {
         topic: RESULTS,
         partition: 0,
         transactional_id: "the-checker-s-stranger",
-        timeout_ms: 5_000,
+        // longer than a look takes on a machine with other work
+        timeout_ms: 15_000,
         key: b"key-0",
         value: aborted.record.value.as_ref().unwrap(),
     };
