@@ -1,3 +1,5 @@
+//! The reader held against `serde_json`'s: every shape, and texts to which anything was done.
+
 #![expect(dead_code, reason = "what is read is compared as `Debug` shows it")]
 
 use std::borrow::Cow;
