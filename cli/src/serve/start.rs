@@ -80,8 +80,7 @@ pub(super) fn start(
             return Ok(Ok(()));
         }
         // nobody shows a client a topic that it may not describe
-        let hidden = admin.may_with_topics(&missing, REACH).unwrap_or_default();
-        let hidden: Vec<String> = hidden.into_keys().collect();
+        let hidden = admin.hidden(&missing, REACH).unwrap_or_default();
         Ok(Err(if hidden.is_empty() {
             format!(
                 "kafka has no {}; run `weir topics apply`, or start with --create-topics",

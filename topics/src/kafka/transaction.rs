@@ -160,7 +160,12 @@ impl Transaction {
                         });
                     }
                     let (_, failed) = self.failed(Call::Send, &error, false);
-                    return Err(failed);
+                    return Err(match error.rdkafka_error_code() {
+                        Some(Code::TopicAuthorizationFailed) => {
+                            LogError::invalid(refused_topic(&outgoing.topic, "WRITE"))
+                        }
+                        _ => failed,
+                    });
                 }
             }
         }

@@ -28,8 +28,8 @@ const REACH: Duration = Duration::from_secs(15);
 const WAIT: Duration = Duration::from_secs(15);
 /// How long a broker is given to answer for itself.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long a read is given to be refused.
-const READ: Duration = Duration::from_secs(2);
+/// How long reading is given to be refused.
+const READ: Duration = Duration::from_secs(5);
 
 pub(super) fn doctor(
     args: &DoctorArgs,

@@ -16,5 +16,6 @@ mod secure;
 mod seed;
 mod slots;
 mod storm;
+mod three;
 mod variants;
 mod zombie;

@@ -65,6 +65,16 @@ impl Admin {
         self.asked(Question::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, names, wait)
     }
 
+    /// Those of the topics that this client may not even see, so that it is not known whether they exist.
+    pub fn hidden(&self, names: &[&str], wait: Duration) -> Result<Vec<String>> {
+        let may = self.may_with_topics(names, wait)?;
+        let unseen = |(name, operations): (String, BTreeSet<Operation>)| {
+            // one that has been made this moment is seen by the next broker that is asked
+            operations.is_empty().then_some(name)
+        };
+        Ok(may.into_iter().filter_map(unseen).collect())
+    }
+
     /// What this client may do in these groups.
     pub fn may_with_groups(&self, names: &[&str], wait: Duration) -> Result<Granted> {
         self.asked(

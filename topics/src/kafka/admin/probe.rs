@@ -2,7 +2,7 @@
 //!
 //! Only `write` writes: into a topic that it makes and removes. Everything else looks.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::admin::{NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::topics::{each, options};
-use super::{Admin, Heard};
+use super::{Admin, Heard, POLL};
 use crate::catalog::{DOCTOR_PREFIX, GROUP_READERS, LANE_PREFIX};
 use crate::error::LogError;
 use crate::kafka::client::{Kept, block_on};
@@ -89,20 +89,26 @@ impl Admin {
         Ok(producer)
     }
 
-    /// Reads as a lane and a sink do: committed records only. An empty topic is read as well as a full one; each is given
-    /// `wait` to be refused.
+    /// Reads as a lane and a sink do, at the topics' ends: what is refused is said within `wait`.
     pub fn readable(&self, topics: &[&str], wait: Duration) -> Result<()> {
         let consumer = self.consumer("read_committed")?;
+        let mut list = TopicPartitionList::new();
         for topic in topics {
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(topic, 0, Offset::Beginning)
+            list.add_partition_offset(topic, 0, Offset::End)
                 .map_err(LogError::unavailable)?;
-            consumer.assign(&list).map_err(LogError::unavailable)?;
-            match consumer.poll(wait) {
-                None | Some(Ok(_)) | Some(Err(KafkaError::PartitionEOF(_))) => {}
+        }
+        // all at once: librdkafka takes a second to begin with one that it has not read before
+        consumer.assign(&list).map_err(LogError::unavailable)?;
+        let deadline = Instant::now() + wait;
+        let mut ends = 0;
+        while ends < topics.len() && Instant::now() < deadline {
+            match consumer.poll(POLL) {
+                None | Some(Ok(_)) => {}
+                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
                 Some(Err(error)) => {
+                    let topics = topics.join(", ");
                     let rights =
-                        format!("READ on the topic {topic}, and READ on the group {GROUP_READERS}");
+                        format!("READ on each of {topics}, and READ on the group {GROUP_READERS}");
                     return Err(may(error, &rights));
                 }
             }
@@ -171,8 +177,8 @@ impl Admin {
                 .partition(0)
                 .payload(b"weir doctor");
             producer.send(record).map_err(|(error, _)| writing(error))?;
-            let deadline = std::time::Instant::now() + wait;
-            while producer.in_flight_count() > 0 && std::time::Instant::now() < deadline {
+            let deadline = Instant::now() + wait;
+            while producer.in_flight_count() > 0 && Instant::now() < deadline {
                 producer.poll(Duration::from_millis(1));
             }
             let after = now_ms();
@@ -187,9 +193,9 @@ impl Admin {
             .map_err(LogError::unavailable)?;
         consumer.assign(&list).map_err(LogError::unavailable)?;
         let mut stamped = None;
-        let deadline = std::time::Instant::now() + wait;
+        let deadline = Instant::now() + wait;
         let mut seen = 0;
-        while seen < 2 && std::time::Instant::now() < deadline {
+        while seen < 2 && Instant::now() < deadline {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     seen += 1;

@@ -1,7 +1,7 @@
 //! Topics as they are on the cluster, and what changes them.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
@@ -10,6 +10,7 @@ use rdkafka::admin::{
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::Producer as _;
 
+use super::granted::Operation;
 use super::plan::{Change, Current};
 use super::{Admin, Heard};
 use crate::error::LogError;
@@ -17,6 +18,9 @@ use crate::kafka::client::{block_on, refused_topic};
 use crate::log::Result;
 
 const WAIT: Duration = Duration::from_secs(30);
+/// A broker has heard of a new topic after so long.
+const HEARD: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(50);
 
 impl Admin {
     /// The topics of these names that exist, as they are. One that this client may not see is an error: it is not known
@@ -57,8 +61,7 @@ impl Admin {
             .copied()
             .filter(|name| !there.contains(name))
             .collect();
-        let hidden = self.may_with_topics(&not_seen, WAIT)?;
-        if let Some(name) = hidden.keys().next() {
+        if let Some(name) = self.hidden(&not_seen, WAIT)?.first() {
             return Err(LogError::invalid(refused_topic(name, "DESCRIBE")));
         }
         let described = self.describe(&there, broker)?;
@@ -165,20 +168,33 @@ impl Admin {
             return Ok(BTreeMap::new());
         }
         let options = options().broker_id(broker);
-        let answers = block_on(self.admin()?.describe_configs(&asked, &options));
-        let mut all = BTreeMap::new();
-        for answer in answers.map_err(LogError::unavailable)? {
-            let resource = answer.map_err(LogError::unavailable)?;
-            let OwnedResourceSpecifier::Topic(name) = &resource.specifier else {
-                continue;
-            };
-            // a refusal comes as a topic without any setting
-            if resource.entries.is_empty() {
-                return Err(LogError::invalid(refused_topic(name, "DESCRIBE_CONFIGS")));
+        let deadline = Instant::now() + HEARD;
+        loop {
+            let answers = block_on(self.admin()?.describe_configs(&asked, &options));
+            let mut all = BTreeMap::new();
+            for answer in answers.map_err(LogError::unavailable)? {
+                let resource = answer.map_err(LogError::unavailable)?;
+                if let OwnedResourceSpecifier::Topic(name) = &resource.specifier {
+                    all.insert(name.clone(), resource);
+                }
             }
-            all.insert(name.clone(), resource);
+            // a refusal comes as a topic without any setting, and so does one that this broker has not heard of yet
+            let bare = |(name, found): (&String, &ConfigResource)| {
+                found.entries.is_empty().then(|| name.clone())
+            };
+            let Some(name) = all.iter().find_map(bare) else {
+                return Ok(all);
+            };
+            let may = self.may_with_topics(&[&name], WAIT)?;
+            let granted = |may: &BTreeSet<Operation>| may.contains(&Operation::DescribeConfigs);
+            if !may.get(&name).is_none_or(granted) {
+                return Err(LogError::invalid(refused_topic(&name, "DESCRIBE_CONFIGS")));
+            }
+            if Instant::now() > deadline {
+                return Err(LogError::missing_topic(&name));
+            }
+            std::thread::park_timeout(LOOK);
         }
-        Ok(all)
     }
 
     /// The settings of a broker, by name; empty where they may not be read.
