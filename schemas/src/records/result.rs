@@ -11,7 +11,7 @@ use crate::ExecutionId;
 
 /// The Avro schema of the present version.
 pub const SCHEMA: &str = include_str!("../../avro/result.avsc");
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// What one segment came to. Nothing in it depends on when or where the segment ran, so running it again gives the
 /// same bytes.
