@@ -36,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) client: ClientSection,
     pub(crate) kafka: KafkaSection,
     pub(crate) topics: TopicsSection,
+    pub(crate) registry: RegistrySection,
     pub(crate) store: StoreSection,
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
@@ -85,6 +86,20 @@ pub(crate) struct KafkaSection {
 pub(crate) struct TopicsSection {
     /// Create the missing ones at the start, instead of waiting for `weir topics apply`.
     pub(crate) create: bool,
+}
+
+/// The schema registry. Without one Weir's records carry ids of Weir's own, and topics in Avro cannot be read.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RegistrySection {
+    /// The root of its API, which is Confluent's: `http://registry:8081`; of Apicurio `http://…/apis/ccompat/v7`.
+    pub(crate) url: Option<Hidden>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Hidden>,
+    /// A request that takes longer is given up.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) timeout: Duration,
 }
 
 /// What is at rest: graphs, modules and the inbox.
@@ -139,6 +154,7 @@ impl Default for Config {
             client: ClientSection::default(),
             kafka: KafkaSection::default(),
             topics: TopicsSection::default(),
+            registry: RegistrySection::default(),
             store: StoreSection::default(),
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
@@ -157,6 +173,17 @@ impl Default for KafkaSection {
             session_timeout: timeouts.session,
             max_poll_interval: timeouts.max_poll,
             properties: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for RegistrySection {
+    fn default() -> Self {
+        Self {
+            url: None,
+            user: None,
+            password: None,
+            timeout: topics::RegistryConfig::default().timeout,
         }
     }
 }
@@ -207,6 +234,21 @@ impl KafkaSection {
     }
 }
 
+impl RegistrySection {
+    /// What it is asked with; without a url there is none.
+    pub(crate) fn client(&self) -> Option<topics::RegistryConfig> {
+        let url = self.url.as_ref().map(Hidden::expose);
+        let url = url.filter(|url| !url.is_empty())?;
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Some(topics::RegistryConfig {
+            url: url.to_owned(),
+            user: self.user.as_deref().and_then(text),
+            password: self.password.as_ref().map(Hidden::expose).and_then(text),
+            timeout: self.timeout,
+        })
+    }
+}
+
 impl ProcessorSection {
     pub(crate) fn lanes(&self) -> processor::ProcessorConfig {
         processor::ProcessorConfig {
@@ -252,6 +294,12 @@ impl Config {
             kafka.max_poll_interval,
             kafka.session_timeout,
             hour * 24,
+        )?;
+        within(
+            "registry.timeout",
+            self.registry.timeout,
+            Duration::from_millis(100),
+            second * 60,
         )?;
         within(
             "processor.commit_interval",

@@ -76,6 +76,7 @@ impl Roles {
             history: folder.join("history.db"),
             modules: folder.join("modules"),
             api_key: config.api_key,
+            registry: None,
         };
         let line = Line::start(parts, runtime.handle())?;
         let deadline = Instant::now() + JOIN;

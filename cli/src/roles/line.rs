@@ -19,7 +19,7 @@ use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
 use store::{Claimed, Store};
 use tokio::runtime::Handle;
-use topics::Log;
+use topics::{Log, Registry};
 
 use super::front::Behind;
 use super::processing::{Making, Processing};
@@ -38,6 +38,9 @@ pub(crate) struct Parts {
     /// Compiled modules.
     pub(crate) modules: PathBuf,
     pub(crate) api_key: Option<String>,
+    /// Weir's own schemas are registered in it.
+    #[expect(dead_code, reason = "lanes and control do not ask it yet")]
+    pub(crate) registry: Option<Registry>,
 }
 
 /// The running roles.

@@ -11,5 +11,6 @@ mod kafka_proxy;
 mod kill;
 mod line;
 mod proof;
+mod registry;
 mod serve;
 mod weir;
