@@ -50,7 +50,12 @@ const ONLY_IN: [(&str, &[&str]); 6] = [
     ("wasmtime::", &["processor/src/wasm", "processor/tests"]),
     (
         "apache_avro::",
-        &["schemas/src/avro", "schemas/src/records", "cli/tests"],
+        &[
+            "schemas/src/avro",
+            "schemas/src/records",
+            "schemas/examples",
+            "cli/tests",
+        ],
     ),
     ("schema_registry_converter::", &["topics/src/registry"]),
     ("\"weir.triggers\"", &["topics/"]),

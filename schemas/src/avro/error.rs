@@ -86,7 +86,7 @@ impl Wrong {
         self.path.strip_prefix('.').unwrap_or(&self.path).to_owned()
     }
 
-    pub(super) fn reading(self: Box<Self>, at: usize) -> AvroError {
+    pub(super) fn reading(self, at: usize) -> AvroError {
         AvroError::Body {
             path: self.path(),
             at,
@@ -94,7 +94,7 @@ impl Wrong {
         }
     }
 
-    pub(super) fn writing(self: Box<Self>) -> AvroError {
+    pub(super) fn writing(self) -> AvroError {
         AvroError::Value {
             path: self.path(),
             what: self.what,

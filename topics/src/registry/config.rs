@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_password_is_not_shown() {
         let within = config("https://weir:hunter2@registry/apis/ccompat/v7/");
-        let place = Place::new(&within).ok().expect("a place");
+        let place = Place::new(&within).expect("a place");
         assert_eq!(place.shown, "https://registry/apis/ccompat/v7");
         assert_eq!(place.user.as_deref(), Some("weir"));
         assert_eq!(place.password.as_deref(), Some("hunter2"));
