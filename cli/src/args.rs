@@ -64,7 +64,7 @@ pub(crate) enum Command {
     Apply(ApplyArgs),
     /// Fire a graph for each line of a file, wait, and print what came out
     Run(RunArgs),
-    /// Look at graphs
+    /// Look at graphs, pause, resume, roll back and delete them
     #[command(subcommand)]
     Graph(GraphCommand),
     /// Look at executions
@@ -211,7 +211,13 @@ pub(crate) struct RunArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum GraphCommand {
     /// List graphs
-    List(LimitArgs),
+    List {
+        /// Also those that were deleted
+        #[arg(long)]
+        deleted: bool,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
     /// Show one graph
     Get {
         /// The graph's name
@@ -220,12 +226,38 @@ pub(crate) enum GraphCommand {
         #[arg(long)]
         source: bool,
     },
-    /// Show the versions that were active, newest first
+    /// Show what happened to a graph, newest first
     History {
         /// The graph's name
         name: String,
         #[command(flatten)]
         limit: LimitArgs,
+    },
+    /// Park a graph's triggers from now on: they are taken, and run after resume
+    Pause {
+        /// The graph's name
+        name: String,
+    },
+    /// Run what was parked, in its order, then what comes
+    Resume {
+        /// The graph's name
+        name: String,
+    },
+    /// Make an earlier version the active one again
+    Rollback {
+        /// The graph's name
+        name: String,
+        /// The version, or its first 6 digits or more [default: the one before the present]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Delete a graph: it takes no triggers any more, and what is parked becomes dead letters; apply brings it back
+    Delete {
+        /// The graph's name
+        name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -404,6 +436,12 @@ mod tests {
             "weir run orders --input in.ndjson --trigger hand --timeout 5s -o json",
             "weir exec list --graph orders --status failed --since 15m --limit 5",
             "weir graph get orders --source",
+            "weir graph list --deleted --limit 3",
+            "weir graph pause orders",
+            "weir graph resume orders -o json",
+            "weir graph rollback orders",
+            "weir graph rollback orders --to 0a1b2c",
+            "weir graph delete orders --yes",
             "weir dlq show 0-12 -o yaml",
             "weir schema graph",
             "weir schema config",

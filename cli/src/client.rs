@@ -86,6 +86,15 @@ impl Client {
         self.send(self.agent.put(self.address(path)), content_type, body)
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let mut request = self.agent.delete(self.address(path));
+        if let Some(bearer) = self.bearer() {
+            request = request.header("authorization", bearer);
+        }
+        self.read(request.call())?
+            .map_err(|refused| refused.into_failure())
+    }
+
     fn send(
         &self,
         request: ureq::RequestBuilder<ureq::typestate::WithBody>,

@@ -12,6 +12,7 @@ mod dead_letters;
 mod executions;
 mod graphs;
 mod history;
+mod lifecycle;
 mod modules;
 mod problem;
 mod router;

@@ -91,6 +91,16 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NotFound { .. } | StoreError::NoVersion { .. } => {
+                return Self::not_found(error.to_string());
+            }
+            // in the way of the request, but not for long
+            StoreError::Burying { .. } => {
+                return Self::new(StatusCode::CONFLICT, error.to_string()).retry_after(1);
+            }
+            _ => {}
+        }
         match error.disposition() {
             store::Disposition::Retry | store::Disposition::Full => {
                 tracing::warn!(%error, "the store cannot be used just now");

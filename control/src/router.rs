@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use store::Store;
 
 use crate::problem::Problem;
-use crate::{Activations, History, auth, dead_letters, executions, graphs, modules};
+use crate::{Activations, History, auth, dead_letters, executions, graphs, lifecycle, modules};
 
 /// Until accounts exist there is the one tenant.
 pub(crate) const TENANT: &str = "default";
@@ -54,7 +54,13 @@ pub fn api(state: ControlState) -> Router {
                 .post(graphs::apply)
                 .layer(DefaultBodyLimit::max(GRAPH_BYTES_MAX)),
         )
-        .route("/api/v1/graphs/{name}", get(graphs::get))
+        .route(
+            "/api/v1/graphs/{name}",
+            get(graphs::get).delete(lifecycle::delete),
+        )
+        .route("/api/v1/graphs/{name}/pause", post(lifecycle::pause))
+        .route("/api/v1/graphs/{name}/resume", post(lifecycle::resume))
+        .route("/api/v1/graphs/{name}/rollback", post(lifecycle::rollback))
         .route("/api/v1/modules", get(modules::list))
         .route("/api/v1/modules/missing", post(modules::missing))
         .route(

@@ -29,7 +29,9 @@ const fn each(sqlite: &'static str, postgres: &'static str) -> Ddl {
 /// Statements of each format, oldest first. Format n is what the first n entries make.
 ///
 /// Postgres orders names byte by byte (`collate "C"`), as SQLite does.
-pub(crate) const STEPS: &[&[Ddl]] = &[&[
+pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, STATES];
+
+const FIRST: &[Ddl] = &[
     // One row per thing that is counted: the epoch of graphs, the last number of each inbox shard.
     each(
         "create table counters (name text not null primary key, value bigint not null)",
@@ -105,4 +107,18 @@ pub(crate) const STEPS: &[&[Ddl]] = &[&[
         "select 1",
         "create unique index inbox_batches_number on inbox_batches (shard, first_number)",
     ),
-]];
+];
+
+/// Graphs are paused, resumed and deleted.
+const STATES: &[Ddl] = &[
+    both("alter table graphs add column state text not null default 'active'"),
+    // When the present pause began.
+    both("alter table graphs add column paused_at_ms bigint"),
+    // The state after the change.
+    both("alter table changes add column state text not null default 'active'"),
+    // Of any number of graphs few have parked records that are on their way: the condition is that of `releasing`.
+    both(
+        "create index graphs_releasing on graphs (epoch)
+         where state = 'resuming' or (state = 'deleted' and paused_at_ms is not null)",
+    ),
+];

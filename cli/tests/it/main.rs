@@ -9,6 +9,7 @@ mod http;
 mod kafka;
 mod kafka_proxy;
 mod kill;
+mod lifecycle;
 mod line;
 mod proof;
 mod serve;

@@ -93,6 +93,10 @@ impl Server {
         )
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        answer(agent().delete(format!("{}{path}", self.url)).call())
+    }
+
     pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
         answer(
             agent()

@@ -385,6 +385,7 @@ fn a_graph_applied_again_is_what_the_next_trigger_runs() {
         version: String::new(),
         epoch: 2,
         kind: schemas::activation::ActivationKind::Applied,
+        state: schemas::activation::ActivationState::Active,
     };
     line.runtime
         .block_on(line.log.appender().append(vec![raw(

@@ -25,6 +25,17 @@ pub struct Graph {
     pub(super) origin: Origin,
 }
 
+impl Graph {
+    /// The paths of its webhooks, each with its trigger's name.
+    pub fn webhooks(&self) -> Vec<(String, String)> {
+        let webhook = |trigger: &Trigger| match &trigger.kind {
+            TriggerKind::Webhook(webhook) => Some((webhook.path.clone(), trigger.name.clone())),
+            _ => None,
+        };
+        self.triggers.iter().filter_map(webhook).collect()
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Trigger {
     pub name: String,

@@ -8,9 +8,11 @@
 )]
 
 mod files;
+mod formats;
 mod graphs;
 mod inbox;
 mod kill;
+mod lifecycle;
 mod modules;
 mod postgres;
 mod servers;
