@@ -68,6 +68,10 @@ const PROOFS: &[Proof] = &[
         "T9",
         "kafka::hanging::a_stranger_s_open_transaction_raises_an_alarm_and_is_got_over",
     ),
+    kafka(
+        "T17",
+        "kafka::deploys::each_trigger_runs_on_one_version_and_none_goes_back_while_versions_are_deployed",
+    ),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
 
