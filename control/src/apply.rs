@@ -94,12 +94,15 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
     for trigger in &graph.triggers {
         let kind = match &trigger.kind {
             TriggerKind::Webhook(_) | TriggerKind::Manual => continue,
+            TriggerKind::Topic(topic) => {
+                lines.extend(not_avro(&topic.format, "trigger", &trigger.name));
+                continue;
+            }
             TriggerKind::Cron(_) => "cron",
-            TriggerKind::Topic(_) => "topic",
             TriggerKind::Postgres(_) => "postgres",
         };
         lines.push(format!(
-            "trigger \"{}\": {kind} triggers do not run in this version yet; use webhook or manual",
+            "trigger \"{}\": {kind} triggers do not run in this version yet; use webhook, topic or manual",
             trigger.name
         ));
     }
@@ -125,7 +128,10 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
         let kind = match &sink.kind {
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Scylla { .. } => "scylla",
-            SinkKind::Topic { .. } => "topic",
+            SinkKind::Topic { format, .. } => {
+                lines.extend(not_avro(format, "sink", &sink.name));
+                continue;
+            }
         };
         lines.push(format!(
             "sink \"{}\": {kind} sinks do not run in this version yet; without a sink, what a step puts out lands in the history",
@@ -133,6 +139,12 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
         ));
     }
     lines
+}
+
+fn not_avro(format: &str, part: &str, name: &str) -> Option<String> {
+    (format == "avro").then(|| {
+        format!("{part} \"{name}\": format avro does not run in this version yet; use json or raw")
+    })
 }
 
 fn finish(graph: Graph) -> Result<Definition, Refused> {

@@ -49,6 +49,21 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(factor)
 }
 
+/// A time as RFC 3339 has it, with `Z` or an offset such as `+02:00`.
+pub(crate) fn instant(text: &str) -> Option<i64> {
+    if let Some(ms) = parse(text) {
+        return Some(ms);
+    }
+    let (local, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let (sign, zone) = match zone.strip_prefix('+') {
+        Some(zone) => (1, zone),
+        None => (-1, zone.strip_prefix('-')?),
+    };
+    let (hours, minutes) = zone.split_once(':')?;
+    let offset = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+    Some(parse(&format!("{local}Z"))? - sign * offset * 60_000)
+}
+
 fn parse(text: &str) -> Option<i64> {
     let (date, time) = match text.split_once(['T', 't', ' ']) {
         Some((date, time)) => (date, time.strip_suffix(['Z', 'z'])?),

@@ -14,6 +14,7 @@ use store::{Activation, Change, Listed, NewVersion};
 use crate::apply::{self, Definition, Refused};
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT, query_problem};
+use crate::user_topics::{self, Checked};
 use crate::{clock, lifecycle, show};
 
 /// How much of a graph's history one answer carries.
@@ -58,6 +59,11 @@ pub(crate) async fn apply(
         canonical,
         version,
     } = definition;
+    let Checked {
+        subscriptions,
+        writes,
+        starts,
+    } = user_topics::check(&state, &graph).await?;
     let activation = state
         .store
         .apply(NewVersion {
@@ -67,6 +73,9 @@ pub(crate) async fn apply(
             canonical,
             source,
             webhooks: graph.webhooks(),
+            subscriptions,
+            writes,
+            starts,
             at_ms: clock::now_ms(),
         })
         .await?;
@@ -180,7 +189,9 @@ fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {
         }
         TriggerKind::Manual => json!({"name": trigger.name, "kind": "manual"}),
         TriggerKind::Cron(_) => json!({"name": trigger.name, "kind": "cron"}),
-        TriggerKind::Topic(_) => json!({"name": trigger.name, "kind": "topic"}),
+        TriggerKind::Topic(topic) => {
+            json!({"name": trigger.name, "kind": "topic", "topic": topic.name, "format": topic.format})
+        }
         TriggerKind::Postgres(_) => json!({"name": trigger.name, "kind": "postgres"}),
     };
     let step = |step: &schemas::graph::Step| json!({"name": step.name, "module": step.uses, "from": step.from});

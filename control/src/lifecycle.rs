@@ -5,13 +5,15 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use http::StatusCode;
+use schemas::graph::Graph;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::Activation;
+use store::{Activation, TopicStart};
 
 use crate::clock;
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT};
+use crate::user_topics;
 
 pub(crate) async fn pause(
     State(state): State<ControlState>,
@@ -62,11 +64,28 @@ pub(crate) async fn rollback(
             )
         })?
     };
-    let activation = state
-        .store
-        .rollback(TENANT, &name, to.as_deref(), clock::now_ms())
-        .await?;
+    let version = state.store.before(TENANT, &name, to.as_deref()).await?;
+    let starts = starts(&state, &version).await?;
+    let back = store::Rollback {
+        tenant: TENANT,
+        graph: &name,
+        to: Some(&version),
+        starts: &starts,
+        at_ms: clock::now_ms(),
+    };
+    let activation = state.store.rollback(back).await?;
     Ok(done(&state, &activation))
+}
+
+/// Checks the topics of a version that is to be active again. One that cannot be proven is refused by the store.
+async fn starts(state: &ControlState, version: &str) -> Result<Vec<TopicStart>> {
+    let Some(canonical) = state.store.version(version).await? else {
+        return Ok(Vec::new());
+    };
+    let Ok(graph) = Graph::from_canonical(&canonical) else {
+        return Ok(Vec::new());
+    };
+    Ok(user_topics::check(state, &graph).await?.starts)
 }
 
 /// Tells whoever copies changes, and answers.

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use store::StoreError;
+use topics::LogError;
 
 use crate::history::HistoryError;
 
@@ -95,6 +96,7 @@ impl From<StoreError> for Problem {
             StoreError::NotFound { .. } | StoreError::NoVersion { .. } => {
                 return Self::not_found(error.to_string());
             }
+            StoreError::Circle { .. } => return Self::unprocessable(error.to_string(), Vec::new()),
             // in the way of the request, but not for long
             StoreError::Burying { .. } => {
                 return Self::new(StatusCode::CONFLICT, error.to_string()).retry_after(1);
@@ -108,6 +110,18 @@ impl From<StoreError> for Problem {
             }
             store::Disposition::Reject => Self::new(StatusCode::CONFLICT, error.to_string()),
             store::Disposition::Invalid => Self::internal(&error.to_string()),
+        }
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        match error.disposition() {
+            topics::Disposition::Retry => {
+                tracing::warn!(%error, "the log cannot be asked just now");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(5)
+            }
+            _ => Self::internal(&error.to_string()),
         }
     }
 }

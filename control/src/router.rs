@@ -9,9 +9,13 @@ use axum::{Json, Router, middleware};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use store::Store;
+use topics::Log;
 
 use crate::problem::Problem;
-use crate::{Activations, History, auth, dead_letters, executions, graphs, lifecycle, modules};
+use crate::{
+    Activations, Grants, History, MissingTopics, auth, dead_letters, executions, graphs, lifecycle,
+    modules,
+};
 
 /// Until accounts exist there is the one tenant.
 pub(crate) const TENANT: &str = "default";
@@ -26,6 +30,10 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct ControlState {
     pub store: Store,
     pub history: History,
+    /// Asked about users' topics.
+    pub log: Arc<dyn Log>,
+    pub grants: Grants,
+    pub missing_topics: MissingTopics,
     /// Told of each change; `None`: somebody else's process copies the changes.
     pub activations: Option<Arc<Activations>>,
     /// Asked for on `/api` where there is one.

@@ -25,6 +25,11 @@ pub enum StoreError {
         "graph \"{graph}\" is still being deleted: its parked records become dead letters first; apply it again in a moment"
     )]
     Burying { graph: String },
+    /// What the graph writes would come back to it.
+    #[error(
+        "graph \"{graph}\" would be fed by what it writes: {way}; write another topic, or read another one"
+    )]
+    Circle { graph: String, way: String },
     /// The file was written by a later version of this program.
     #[error(
         "the store at \"{place}\" has format {found}, this program knows up to {known}; use a newer program"
@@ -61,9 +66,10 @@ impl StoreError {
         match self {
             Self::Unavailable { .. } | Self::Burying { .. } => Disposition::Retry,
             Self::Full { .. } => Disposition::Full,
-            Self::PathTaken { .. } | Self::NotFound { .. } | Self::NoVersion { .. } => {
-                Disposition::Reject
-            }
+            Self::PathTaken { .. }
+            | Self::NotFound { .. }
+            | Self::NoVersion { .. }
+            | Self::Circle { .. } => Disposition::Reject,
             Self::Newer { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => {
                 Disposition::Invalid
             }

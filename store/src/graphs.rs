@@ -1,16 +1,19 @@
 //! Graph versions, which of them is active, and every change of that.
 //!
 //! Invariant: each change takes the next epoch in its own transaction; what changes nothing takes none. Nothing of a
-//! deleted graph is removed but its webhook paths: its history stays, and `apply` brings it back.
+//! deleted graph is removed but its webhook paths and subscriptions: its history stays, and `apply` brings it back.
 
 mod lifecycle;
 mod past;
+mod topics;
 
 use std::collections::HashSet;
 
 use crate::database::{Query, Transaction, sql};
 use crate::{Result, Store, StoreError};
-pub use lifecycle::Releasing;
+pub use lifecycle::{Releasing, Rollback};
+pub use topics::{NewSubscription, Subscriber, TopicStart, TopicSubscribed};
+use topics::{Woven, weave};
 
 /// The counter row that gives every change of any graph its epoch.
 const EPOCH: &str = "epoch";
@@ -27,6 +30,12 @@ pub struct NewVersion {
     pub source: String,
     /// The graph's webhooks: path, and the trigger's name.
     pub webhooks: Vec<(String, String)>,
+    /// Its topic triggers.
+    pub subscriptions: Vec<NewSubscription>,
+    /// The topics that its sinks write.
+    pub writes: Vec<String>,
+    /// Where its topics start, should it be the first that reads them.
+    pub starts: Vec<TopicStart>,
     /// Milliseconds since 1970 UTC.
     pub at_ms: i64,
 }
@@ -170,6 +179,12 @@ impl Store {
             source: &new.source,
         };
         claim_paths(&mut transaction, &next.activation, &new.webhooks).await?;
+        let woven = Woven {
+            subscriptions: &new.subscriptions,
+            writes: &new.writes,
+            starts: &new.starts,
+        };
+        weave(&mut transaction, &next.activation, woven).await?;
         let activation = next.take(&mut transaction).await?;
         transaction.commit().await?;
         Ok(activation)

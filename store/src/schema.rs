@@ -29,7 +29,7 @@ const fn each(sqlite: &'static str, postgres: &'static str) -> Ddl {
 /// Statements of each format, oldest first. Format n is what the first n entries make.
 ///
 /// Postgres orders names byte by byte (`collate "C"`), as SQLite does.
-pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, STATES];
+pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, STATES, SUBSCRIPTIONS];
 
 const FIRST: &[Ddl] = &[
     // One row per thing that is counted: the epoch of graphs, the last number of each inbox shard.
@@ -120,5 +120,34 @@ const STATES: &[Ddl] = &[
     both(
         "create index graphs_releasing on graphs (epoch)
          where state = 'resuming' or (state = 'deleted' and paused_at_ms is not null)",
+    ),
+];
+
+/// Graphs read and write users' topics.
+const SUBSCRIPTIONS: &[Ddl] = &[
+    each(
+        "create table subscriptions (
+        tenant text not null, graph text not null, trigger_name text not null, topic text not null,
+        primary key (tenant, graph, trigger_name))",
+        "create table subscriptions (
+        tenant text collate \"C\" not null, graph text collate \"C\" not null, trigger_name text collate \"C\" not null,
+        topic text collate \"C\" not null,
+        primary key (tenant, graph, trigger_name))",
+    ),
+    both("create index subscriptions_of_topic on subscriptions (topic, tenant, graph, trigger_name)"),
+    each(
+        "create table topic_writes (
+        tenant text not null, graph text not null, topic text not null,
+        primary key (tenant, graph, topic))",
+        "create table topic_writes (
+        tenant text collate \"C\" not null, graph text collate \"C\" not null, topic text collate \"C\" not null,
+        primary key (tenant, graph, topic))",
+    ),
+    // Where the group that reads users' topics starts each of them; `starts` is a JSON array by partition number.
+    each(
+        "create table topic_starts (
+        topic text not null primary key, topic_id text not null, generation bigint not null, starts text not null)",
+        "create table topic_starts (
+        topic text collate \"C\" not null primary key, topic_id text not null, generation bigint not null, starts text not null)",
     ),
 ];

@@ -155,6 +155,25 @@ pub trait Log: Send + Sync {
     fn topic_id(&self, topic: &str) -> Result<TopicId>;
     /// First offset kept, and the next one that a reader of committed records would reach (the last stable offset).
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)>;
+    /// The first offset whose record's timestamp is this one or later; the next one to come where there is none. What is
+    /// read here, a log may know.
+    fn offset_at(&self, partition: &Partition, time_ms: i64) -> Result<i64> {
+        let (start, end) = self.offsets(partition)?;
+        let mut reader = self.reader(vec![(partition.clone(), start)], LAST_RECORDS)?;
+        let (mut at, mut empty) = (start, 0);
+        while at < end && empty < LAST_EMPTY_MAX {
+            let Polled::Records(records) = reader.poll(LAST_WAIT)? else {
+                continue;
+            };
+            let late = |fetched: &&Fetched| fetched.record.timestamp_ms >= time_ms;
+            if let Some(found) = records.iter().find(late) {
+                return Ok(found.offset.min(end));
+            }
+            empty = if records.is_empty() { empty + 1 } else { 0 };
+            at = records.last().map_or(at, |last| last.offset + 1);
+        }
+        Ok(end)
+    }
     /// `slot`: which of the process's lanes this is; its transactional id is made of the group and it, and stays the
     /// same over restarts. A second lane with the same slot fences the first.
     fn lane(&self, join: Join, slot: &str) -> Result<Box<dyn Lane>>;

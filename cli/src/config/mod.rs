@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
     pub(crate) control: ControlSection,
+    /// What graphs of each tenant may do; until accounts exist there is `default`.
+    pub(crate) tenants: BTreeMap<String, TenantSection>,
 }
 
 /// The server that commands ask.
@@ -130,6 +132,18 @@ pub(crate) struct SinkSection {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ControlSection {}
 
+/// What a tenant's graphs may do. Nothing that is not granted.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TenantSection {
+    /// Topics that triggers may read, such as `["orders", "shop.*"]`; a `*` at the end stands for any rest.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) topics_read: Vec<String>,
+    /// Topics that sinks may write.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) topics_write: Vec<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -143,6 +157,7 @@ impl Default for Config {
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
             control: ControlSection::default(),
+            tenants: BTreeMap::new(),
         }
     }
 }
@@ -222,6 +237,18 @@ impl ProcessorSection {
 }
 
 impl Config {
+    /// What tenants may read and write.
+    pub(crate) fn grants(&self) -> control::Grants {
+        let granted = |(name, tenant): (&String, &TenantSection)| {
+            let granted = control::Granted {
+                topics_read: tenant.topics_read.clone(),
+                topics_write: tenant.topics_write.clone(),
+            };
+            (name.clone(), granted)
+        };
+        self.tenants.iter().map(granted).collect()
+    }
+
     /// The rules that go across fields, and the bounds; in words, with the key.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let (kafka, processor) = (&self.kafka, &self.processor);
@@ -275,6 +302,21 @@ impl Config {
         ] {
             if value == 0 || value > most {
                 return Err(format!("{name} is {value}; set it to 1 to {most}"));
+            }
+        }
+        for (name, tenant) in &self.tenants {
+            for (key, topics) in [
+                ("topics_read", &tenant.topics_read),
+                ("topics_write", &tenant.topics_write),
+            ] {
+                let fault = topics
+                    .iter()
+                    .find_map(|topic| control::Granted::fault(topic));
+                if let Some(fault) = fault {
+                    return Err(format!(
+                        "tenants.{name}.{key}: {fault}; write names of topics, a * at the end for any rest"
+                    ));
+                }
             }
         }
         Ok(())

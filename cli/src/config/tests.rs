@@ -171,8 +171,28 @@ fn the_schema_knows_every_section() {
         "processor",
         "sink",
         "control",
+        "tenants",
     ] {
         assert!(schema["properties"][section].is_object(), "{section}");
     }
     assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn what_a_tenant_may_read_and_write() {
+    let file = "[tenants.default]\ntopics_read = [\"orders\", \"shop.*\"]\n";
+    let environment = [("WEIR_TENANTS__DEFAULT__TOPICS_WRITE", "priced, bills.*")];
+    let config = loaded(file, &environment).expect("settings");
+    let tenant = &config.tenants["default"];
+    assert_eq!(tenant.topics_read, ["orders", "shop.*"]);
+    assert_eq!(tenant.topics_write, ["priced", "bills.*"]);
+    for (wrong, said) in [
+        ("topics_read = [\"a*b\"]", "tenants.default.topics_read"),
+        ("topics_write = [\"weir.results\"]", "Weir's own"),
+        ("topics_write = 3", "write a list"),
+        ("topics = []", "topics_read"),
+    ] {
+        let error = loaded(&format!("[tenants.default]\n{wrong}\n"), &[]).expect_err(wrong);
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
 }

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::Router;
-use control::{Activations, ControlState, History};
+use control::{Activations, ControlState, Grants, History, MissingTopics};
 use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, ProcessorConfig};
@@ -38,6 +38,9 @@ pub(crate) struct Parts {
     /// Compiled modules.
     pub(crate) modules: PathBuf,
     pub(crate) api_key: Option<String>,
+    /// What graphs may do with users' topics.
+    pub(crate) grants: Grants,
+    pub(crate) missing_topics: MissingTopics,
 }
 
 /// The running roles.
@@ -85,6 +88,9 @@ impl Line {
         let state = ControlState {
             store: parts.store.clone(),
             history: History::open(&parts.history),
+            log: parts.log.clone(),
+            grants: parts.grants.clone(),
+            missing_topics: parts.missing_topics.clone(),
             activations: line.activations.clone(),
             api_key: parts.api_key.as_deref().map(Arc::from),
             readiness: Vec::new(),

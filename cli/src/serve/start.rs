@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use control::MissingTopics;
 use store::Store;
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
@@ -133,6 +134,10 @@ pub(super) fn start(
             history: plan.config.sink.path.clone(),
             modules: plan.config.data.join("modules"),
             api_key: plan.api_key.clone(),
+            grants: plan.config.grants(),
+            missing_topics: MissingTopics::Refused {
+                brokers: plan.kafka.brokers.clone(),
+            },
         };
         match Line::start(parts, runtime) {
             Err(error) if passes(&error) => Ok(Err(format!("cannot start: {error:#}"))),

@@ -43,6 +43,7 @@ impl Bench {
             source: String::new(),
             webhooks: Vec::new(),
             at_ms: 1,
+            ..NewVersion::default()
         };
         self.runtime.block_on(self.store.apply(new)).unwrap().epoch
     }

@@ -9,3 +9,4 @@ mod executions;
 mod graphs;
 mod lifecycle;
 mod support;
+mod topics;

@@ -53,6 +53,9 @@ impl Server {
             let state = ControlState {
                 store,
                 history: History::open(&path),
+                log: Arc::new(topics::Embedded::memory()),
+                grants: control::Grants::everything(),
+                missing_topics: control::MissingTopics::Created { partitions: 4 },
                 activations: None,
                 api_key: None,
                 readiness: Vec::new(),

@@ -101,6 +101,7 @@ impl Line {
             source: text,
             webhooks: vec![],
             at_ms: 1,
+            ..NewVersion::default()
         };
         self.runtime.block_on(self.store.apply(new)).unwrap();
     }

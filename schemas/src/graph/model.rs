@@ -34,6 +34,24 @@ impl Graph {
         };
         self.triggers.iter().filter_map(webhook).collect()
     }
+
+    /// Its topic triggers, each with its name.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, &TopicTrigger)> {
+        self.triggers
+            .iter()
+            .filter_map(|trigger| match &trigger.kind {
+                TriggerKind::Topic(topic) => Some((trigger.name.as_str(), topic)),
+                _ => None,
+            })
+    }
+
+    /// The topics that its sinks write, each with the sink's name.
+    pub fn topics_written(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sinks.iter().filter_map(|sink| match &sink.kind {
+            SinkKind::Topic { name, .. } => Some((sink.name.as_str(), name.as_str())),
+            _ => None,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]

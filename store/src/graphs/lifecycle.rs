@@ -6,9 +6,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use schemas::graph::Graph;
+use schemas::graph::{Graph, TopicTrigger};
 
 use super::past::{self, Chosen, Unnamed};
+use super::topics::{NewSubscription, TopicStart, Woven, weave};
 use super::{Activation, ChangeKind, GraphState, Next, claim_paths};
 use crate::database::{Transaction, sql};
 use crate::{Result, Store, StoreError};
@@ -27,6 +28,19 @@ pub struct Releasing {
     pub paused_at_ms: i64,
     /// They become dead letters; else they run.
     pub deleted: bool,
+}
+
+/// The way back to an earlier version.
+#[derive(Clone, Copy, Debug)]
+pub struct Rollback<'a> {
+    pub tenant: &'a str,
+    pub graph: &'a str,
+    /// The first digits of one of its versions, 6 or more; `None`: the version that was active before the present one
+    /// was applied.
+    pub to: Option<&'a str>,
+    /// As in `NewVersion`.
+    pub starts: &'a [TopicStart],
+    pub at_ms: i64,
 }
 
 /// What is asked of a graph.
@@ -104,6 +118,7 @@ impl Store {
         };
         if state == GraphState::Deleted {
             claim_paths(&mut transaction, &next.activation, &[]).await?;
+            weave(&mut transaction, &next.activation, Woven::NOTHING).await?;
         }
         let activation = next.take(&mut transaction).await?;
         transaction.commit().await?;
@@ -115,43 +130,22 @@ impl Store {
         wanted(self.active(tenant, graph).await?, graph, wish).map(drop)
     }
 
-    /// Makes an earlier version the active one: the one that was active before the present one was applied, or the one
-    /// of its history whose id begins with `to` (6 digits or more). The state stays; webhook paths become those of that
-    /// version. No change where it is the active one.
-    pub async fn rollback(
-        &self,
-        tenant: &str,
-        graph: &str,
-        to: Option<&str>,
-        at_ms: i64,
-    ) -> Result<Activation> {
-        let no_version = |reason: String| StoreError::NoVersion {
-            graph: graph.to_owned(),
-            reason,
-        };
-        if let Some(to) = to.filter(|to| !past::is_prefix(to)) {
-            return Err(no_version(Unnamed::Form.of(to).to_string()));
-        }
+    /// The version that `rollback` would make the active one.
+    pub async fn before(&self, tenant: &str, graph: &str, to: Option<&str>) -> Result<String> {
+        self.there(tenant, graph, Wish::Pause).await?;
+        let mut transaction = self.database.begin().await?;
+        earlier(&mut transaction, tenant, graph, to).await
+    }
+
+    /// Makes an earlier version the active one. The state stays; webhook paths and topics become those of that version.
+    /// No change where it is the active one.
+    pub async fn rollback(&self, back: Rollback<'_>) -> Result<Activation> {
+        let Rollback { tenant, graph, .. } = back;
         self.there(tenant, graph, Wish::Pause).await?;
         let mut transaction = self.database.begin().await?;
         let present = self.turn(&mut transaction, tenant, graph).await?;
         let present = wanted(present, graph, Wish::Pause)?;
-        let version = match to {
-            Some(to) => {
-                let found = versions_like(&mut transaction, tenant, graph, to).await?;
-                past::one(found).map_err(|why| no_version(why.of(to).to_string()))?
-            }
-            None => {
-                let chosen = chosen(&mut transaction, tenant, graph).await?;
-                let before = past::before(&chosen).map(str::to_owned);
-                before.ok_or_else(|| {
-                    no_version(
-                        "no version was active before the present one; name one with --to, see `weir graph history`"
-                            .to_owned(),
-                    )
-                })?
-            }
-        };
+        let version = earlier(&mut transaction, tenant, graph, back.to).await?;
         if version == present.version {
             return Ok(present);
         }
@@ -161,21 +155,29 @@ impl Store {
             self.database
                 .corrupt(&format!("version {version} is in the history only"))
         })?;
-        let proven = Graph::from_canonical(&canonical).map_err(|error| {
-            no_version(format!(
+        let proven = Graph::from_canonical(&canonical).map_err(|error| StoreError::NoVersion {
+            graph: graph.to_owned(),
+            reason: format!(
                 "this program cannot run version {version} any more ({error}); apply its file instead"
-            ))
+            ),
         })?;
         let next = Next {
             activation: Activation {
                 version,
-                at_ms,
+                at_ms: back.at_ms,
                 ..present
             },
             kind: ChangeKind::RolledBack,
             source: "",
         };
         claim_paths(&mut transaction, &next.activation, &proven.webhooks()).await?;
+        let (subscriptions, writes) = topics_of(&proven);
+        let woven = Woven {
+            subscriptions: &subscriptions,
+            writes: &writes,
+            starts: back.starts,
+        };
+        weave(&mut transaction, &next.activation, woven).await?;
         let activation = next.take(&mut transaction).await?;
         transaction.commit().await?;
         Ok(activation)
@@ -239,6 +241,46 @@ fn wanted(present: Option<Activation>, graph: &str, wish: Wish) -> Result<Activa
         None => format!("there is no graph \"{graph}\""),
     };
     Err(StoreError::NotFound { reason })
+}
+
+/// What a version reads and writes.
+fn topics_of(graph: &Graph) -> (Vec<NewSubscription>, Vec<String>) {
+    let subscription = |(trigger, topic): (&str, &TopicTrigger)| NewSubscription {
+        trigger: trigger.to_owned(),
+        topic: topic.name.clone(),
+    };
+    let written = |(_, topic): (&str, &str)| topic.to_owned();
+    (
+        graph.subscriptions().map(subscription).collect(),
+        graph.topics_written().map(written).collect(),
+    )
+}
+
+/// The version that these digits name, or the one before the present one.
+async fn earlier(
+    transaction: &mut Transaction<'_>,
+    tenant: &str,
+    graph: &str,
+    to: Option<&str>,
+) -> Result<String> {
+    let no_version = |reason: String| StoreError::NoVersion {
+        graph: graph.to_owned(),
+        reason,
+    };
+    let Some(to) = to else {
+        let chosen = chosen(transaction, tenant, graph).await?;
+        return past::before(&chosen).map(str::to_owned).ok_or_else(|| {
+            no_version(
+                "no version was active before the present one; name one with --to, see `weir graph history`"
+                    .to_owned(),
+            )
+        });
+    };
+    let said = |why: Unnamed| no_version(why.of(to).to_string());
+    if !past::is_prefix(to) {
+        return Err(said(Unnamed::Form));
+    }
+    past::one(versions_like(transaction, tenant, graph, to).await?).map_err(said)
 }
 
 /// The changes that chose a version, oldest first.

@@ -16,6 +16,7 @@ fn new(graph: &str, canonical: &str, paths: &[&str]) -> NewVersion {
             .map(|path| ((*path).to_owned(), "hook".to_owned()))
             .collect(),
         at_ms: 1,
+        ..NewVersion::default()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use schemas::graph::Resolve;
 use store::{
-    Activation, ChangeKind, Disposition, GraphState, Listed, NewVersion, Releasing, Store,
-    StoreError,
+    Activation, ChangeKind, Disposition, GraphState, Listed, NewVersion, Releasing, Rollback,
+    Store, StoreError,
 };
 
 use crate::each;
@@ -23,8 +23,7 @@ fn new(name: &str, note: &str, paths: &[&str]) -> NewVersion {
         from.join(", ")
     )
     .replace(", ]", "]");
-    let graph = schemas::graph::parse(&text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
-    let graph = graph.resolve(&mut Same).unwrap();
+    let graph = resolved(&text);
     let canonical = graph.canonical().unwrap();
     NewVersion {
         tenant: T.to_owned(),
@@ -34,7 +33,13 @@ fn new(name: &str, note: &str, paths: &[&str]) -> NewVersion {
         source: text,
         webhooks: graph.webhooks(),
         at_ms: 1,
+        ..NewVersion::default()
     }
+}
+
+pub(crate) fn resolved(text: &str) -> schemas::graph::Graph {
+    let graph = schemas::graph::parse(text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
+    graph.resolve(&mut Same).unwrap()
 }
 
 /// Every module is the same one.
@@ -48,6 +53,18 @@ impl Resolve for Same {
     fn file(&mut self, path: &str) -> Result<String, String> {
         Err(format!("no file {path}"))
     }
+}
+
+/// Goes back.
+async fn go_back(store: &Store, graph: &str, to: Option<&str>) -> Result<Activation, StoreError> {
+    let back = Rollback {
+        tenant: T,
+        graph,
+        to,
+        starts: &[],
+        at_ms: 9,
+    };
+    store.rollback(back).await
 }
 
 fn what(activation: &Activation) -> (i64, bool, GraphState, Option<i64>) {
@@ -137,7 +154,7 @@ async fn a_paused_graph_stays_paused_whatever_is_applied() {
         store.pause(T, "g", 10).await.unwrap();
         let applied = store.apply(new("g", "2", &[])).await.unwrap();
         assert_eq!(what(&applied), (3, true, GraphState::Paused, Some(10)));
-        let back = store.rollback(T, "g", None, 20).await.unwrap();
+        let back = go_back(&store, "g", None).await.unwrap();
         assert_eq!(what(&back), (4, true, GraphState::Paused, Some(10)));
         store.resume(T, "g", 30).await.unwrap();
         let applied = store.apply(new("g", "3", &[])).await.unwrap();
@@ -160,11 +177,11 @@ async fn back_to_an_earlier_version() {
         }
         store.pause(T, "g", 5).await.unwrap();
         store.resume(T, "g", 5).await.unwrap();
-        let back = store.rollback(T, "g", None, 6).await.unwrap();
+        let back = go_back(&store, "g", None).await.unwrap();
         assert_eq!((&back.version, back.changed), (&two.version, true));
-        let back = store.rollback(T, "g", None, 6).await.unwrap();
+        let back = go_back(&store, "g", None).await.unwrap();
         assert_eq!((&back.version, back.epoch), (&one.version, 7));
-        let end = store.rollback(T, "g", None, 6).await.unwrap_err();
+        let end = go_back(&store, "g", None).await.unwrap_err();
         assert!(
             matches!(end, StoreError::NoVersion { .. }) && end.disposition() == Disposition::Reject,
             "{end}"
@@ -174,9 +191,9 @@ async fn back_to_an_earlier_version() {
         let source = store.source(T, "g", &one.version).await.unwrap();
         assert_eq!(source, Some(one.source), "that of its application");
 
-        let to = store.rollback(T, "g", Some(&three.version[..6]), 7).await;
+        let to = go_back(&store, "g", Some(&three.version[..6])).await;
         assert_eq!(to.unwrap().version, three.version);
-        let same = store.rollback(T, "g", Some(&three.version), 7).await;
+        let same = go_back(&store, "g", Some(&three.version)).await;
         assert_eq!(same.map(|same| same.changed), Ok(false));
         for (to, said) in [
             ("12345", "first 6"),
@@ -184,7 +201,7 @@ async fn back_to_an_earlier_version() {
             ("' or 1=1", "first 6"),
             ("000000", "begins with"),
         ] {
-            let error = store.rollback(T, "g", Some(to), 7).await.unwrap_err();
+            let error = go_back(&store, "g", Some(to)).await.unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
         }
         let change = &store.history(T, "g", 1).await.unwrap()[0];
@@ -195,7 +212,7 @@ async fn back_to_an_earlier_version() {
         // another graph's versions are none of its own
         let other = new("other", "1", &[]);
         store.apply(other.clone()).await.unwrap();
-        let error = store.rollback(T, "g", Some(&other.version), 8).await;
+        let error = go_back(&store, "g", Some(&other.version)).await;
         assert!(matches!(error, Err(StoreError::NoVersion { .. })));
     })
     .await;
@@ -208,7 +225,7 @@ async fn the_paths_of_the_version_that_it_goes_back_to_are_claimed() {
         let second = store.apply(new("g", "2", &["b"])).await.unwrap();
         store.apply(new("other", "1", &["a"])).await.unwrap();
         assert_eq!(
-            store.rollback(T, "g", None, 5).await,
+            go_back(&store, "g", None).await,
             Err(StoreError::PathTaken {
                 path: "/a".to_owned(),
                 owner: "other".to_owned()
@@ -219,7 +236,7 @@ async fn the_paths_of_the_version_that_it_goes_back_to_are_claimed() {
         assert!(store.webhook(T, "/b").await.unwrap().is_some());
 
         store.delete(T, "other", 6).await.unwrap();
-        store.rollback(T, "g", None, 7).await.unwrap();
+        go_back(&store, "g", None).await.unwrap();
         assert_eq!(store.webhook(T, "/b").await.unwrap(), None);
         assert_eq!(store.webhook(T, "/a").await.unwrap().unwrap().graph, "g");
     })
@@ -242,7 +259,7 @@ async fn a_deleted_graph_is_gone_until_it_is_applied() {
         for error in [
             store.pause(T, "g", 12).await.unwrap_err(),
             store.resume(T, "g", 12).await.unwrap_err(),
-            store.rollback(T, "g", None, 12).await.unwrap_err(),
+            go_back(&store, "g", None).await.unwrap_err(),
         ] {
             assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
             assert!(error.to_string().contains("apply it"), "{error}");
@@ -253,10 +270,7 @@ async fn a_deleted_graph_is_gone_until_it_is_applied() {
             store.delete(T, "none", 12).await.unwrap_err(),
             store.delete("other", "g", 12).await.unwrap_err(),
             store.delete(T, "a\0b", 12).await.unwrap_err(),
-            store
-                .rollback(T, "none", Some("abcdef"), 12)
-                .await
-                .unwrap_err(),
+            go_back(&store, "none", Some("abcdef")).await.unwrap_err(),
         ] {
             assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
         }

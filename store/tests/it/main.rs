@@ -17,6 +17,7 @@ mod modules;
 mod postgres;
 mod servers;
 mod slots;
+mod topics;
 
 use store::{Options, Store};
 

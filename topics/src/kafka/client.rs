@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
 use rdkafka::bindings::rd_kafka_resp_err_t as Response;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::ids::topic_id;
 use super::revive::Revival;
@@ -204,6 +204,36 @@ impl Shared {
     /// First offset kept and last stable offset.
     pub(super) fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {
         watermarks(&self.asking, partition)
+    }
+
+    /// The first offset at or after this time; the last stable offset where there is none.
+    pub(super) fn offset_at(&self, partition: &Partition, time_ms: i64) -> Result<i64> {
+        let (start, end) = watermarks(&self.asking, partition)?;
+        // negative ones are not times to Kafka
+        if time_ms <= 0 {
+            return Ok(start);
+        }
+        let mut asked = TopicPartitionList::new();
+        asked
+            .add_partition_offset(
+                &partition.topic,
+                partition.number.cast_signed(),
+                Offset::Offset(time_ms),
+            )
+            .map_err(LogError::unavailable)?;
+        let found = self.asking.offsets_for_times(asked, METADATA_WAIT);
+        let found = self
+            .asking
+            .context()
+            .answered(found)
+            .map_err(LogError::unavailable)?;
+        let found = found.find_partition(&partition.topic, partition.number.cast_signed());
+        let found = found.ok_or_else(|| LogError::missing_partition(partition))?;
+        found.error().map_err(LogError::unavailable)?;
+        Ok(match found.offset() {
+            Offset::Offset(offset) => offset.clamp(start, end),
+            _ => end,
+        })
     }
 
     /// The next offset to be written of each, be what lies before it committed or not.

@@ -66,6 +66,7 @@ pub(crate) const CASES: &[Case] = &[
     ("long_metadata_is_refused", long_metadata_is_refused),
     ("a_topic_keeps_its_id", a_topic_keeps_its_id),
     ("the_last_values_of_keys", the_last_values_of_keys),
+    ("the_first_offset_at_a_time", the_first_offset_at_a_time),
     (
         "nothing_is_skipped_in_silence",
         nothing_is_skipped_in_silence,
@@ -789,6 +790,37 @@ fn a_topic_keeps_its_id(world: &World) {
         assert_eq!(world.log.offsets(&partition(&one, 0)).unwrap(), (0, 1));
     }
     let missing = world.log.topic_id("missing").unwrap_err();
+    assert!(matches!(missing, LogError::Missing { .. }), "{missing}");
+}
+
+fn the_first_offset_at_a_time(world: &World) {
+    const T: i64 = 1_700_000_000_000;
+    let topic = world.topic("timed", 1);
+    let place = partition(&topic, 0);
+    assert_eq!(world.log.offset_at(&place, T).unwrap(), 0, "empty");
+    for after in [0, 10, 20, 20, 30] {
+        let mut record = outgoing(&topic, None, "x");
+        record.record.timestamp_ms = T + after;
+        world.append(vec![record]);
+    }
+    for (time, expected) in [
+        (-1, 0),
+        (0, 0),
+        (T - 1, 0),
+        (T, 0),
+        (T + 1, 1),
+        (T + 20, 2),
+        (T + 21, 4),
+        (T + 30, 4),
+        (T + 31, 5),
+    ] {
+        assert_eq!(
+            world.log.offset_at(&place, time).unwrap(),
+            expected,
+            "at {time}"
+        );
+    }
+    let missing = world.log.offset_at(&partition(&topic, 1), T).unwrap_err();
     assert!(matches!(missing, LogError::Missing { .. }), "{missing}");
 }
 
