@@ -150,6 +150,15 @@ impl Order {
             Ok(())
         })
         .unwrap();
+        Self::of(places, &ran, versions)
+    }
+
+    /// `places`: partition, offset and trigger id.
+    fn of(
+        mut places: Vec<(u32, i64, String)>,
+        ran: &HashMap<String, Version>,
+        versions: &[Version],
+    ) -> Self {
         places.sort_unstable();
         let mut newest: HashMap<u32, usize> = HashMap::new();
         let mut used = vec![false; versions.len()];
@@ -172,4 +181,27 @@ impl Order {
         order.versions = used.iter().filter(|used| **used).count();
         order
     }
+}
+
+/// The checker itself: it must see what is wrong.
+#[test]
+fn the_order_of_versions_is_seen() {
+    let version = |number: u8| [number; 32];
+    let versions = [version(0), version(1), version(2)];
+    // partition, offset, version
+    let order = |rows: &[(u32, i64, u8)]| {
+        let id = |row: &(u32, i64, u8)| format!("{}-{}", row.0, row.1);
+        let places = rows.iter().map(|row| (row.0, row.1, id(row))).collect();
+        let ran = rows.iter().map(|row| (id(row), version(row.2))).collect();
+        Order::of(places, &ran, &versions)
+    };
+    let good = order(&[(0, 9, 2), (0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 3, 2)]);
+    assert_eq!(good, Order::right(3));
+    let back = order(&[(0, 0, 1), (0, 1, 0), (0, 2, 2), (0, 3, 1)]);
+    assert_eq!((back.backwards, back.strange), (2, 0));
+    let strange = order(&[(0, 0, 1), (0, 1, 7)]);
+    assert_eq!(
+        (strange.backwards, strange.strange, strange.versions),
+        (0, 1, 1)
+    );
 }
