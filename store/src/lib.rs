@@ -12,6 +12,7 @@ mod error;
 mod graphs;
 mod inbox;
 mod modules;
+mod redrives;
 mod schema;
 mod slots;
 mod store;
@@ -20,6 +21,9 @@ pub use error::{Disposition, StoreError};
 pub use graphs::{Activation, Change, ChangeKind, Hook, NewVersion};
 pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row, SWEEP_KEYS_MAX};
 pub use modules::ModuleSummary;
+pub use redrives::{
+    Letter, LetterRow, NewRedrive, Redrive, RedriveAccepted, RedriveKind, Repaired,
+};
 pub use slots::{Claimed, Slots};
 pub use store::{Options, Store};
 

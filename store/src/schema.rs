@@ -29,7 +29,9 @@ const fn each(sqlite: &'static str, postgres: &'static str) -> Ddl {
 /// Statements of each format, oldest first. Format n is what the first n entries make.
 ///
 /// Postgres orders names byte by byte (`collate "C"`), as SQLite does.
-pub(crate) const STEPS: &[&[Ddl]] = &[&[
+pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, REDRIVES];
+
+const FIRST: &[Ddl] = &[
     // One row per thing that is counted: the epoch of graphs, the last number of each inbox shard.
     each(
         "create table counters (name text not null primary key, value bigint not null)",
@@ -105,4 +107,29 @@ pub(crate) const STEPS: &[&[Ddl]] = &[&[
         "select 1",
         "create unique index inbox_batches_number on inbox_batches (shard, first_number)",
     ),
-]];
+];
+
+const REDRIVES: &[Ddl] = &[
+    // What was asked to become of dead letters: `redrive` or `purge`. `request`: by which a second asking is known;
+    // `selection`: the sha256 of what it asked for. Its letters are numbered first_number .. first_number + letters - 1.
+    each(
+        "create table redrives (
+        id text not null primary key, tenant text not null, request text not null, kind text not null,
+        selection text not null, version text not null, letters bigint not null, first_number bigint not null,
+        refused text not null, at_ms bigint not null)",
+        "create table redrives (
+        id text collate \"C\" not null primary key, tenant text collate \"C\" not null, request text collate \"C\" not null,
+        kind text not null, selection text not null, version text not null, letters bigint not null,
+        first_number bigint not null, refused text not null, at_ms bigint not null)",
+    ),
+    both("create unique index redrives_request on redrives (tenant, kind, request)"),
+    // The letters, numbered by the counter `redrives` over all redrives. `data`: the record to emit, until it is emitted.
+    each(
+        "create table redrive_letters (
+        number bigint not null primary key, tenant text not null, letter text not null, redrive text not null, data blob)",
+        "create table redrive_letters (
+        number bigint not null primary key, tenant text collate \"C\" not null, letter text collate \"C\" not null,
+        redrive text collate \"C\" not null, data bytea)",
+    ),
+    both("create index redrive_letters_of on redrive_letters (tenant, letter)"),
+];

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::Router;
-use control::{Activations, ControlState, History};
+use control::{Activations, ControlState, History, Redrives};
 use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, ProcessorConfig};
@@ -48,6 +48,7 @@ pub(crate) struct Line {
     inbox: Option<InboxSource>,
     following: Option<Following>,
     activations: Option<Arc<Activations>>,
+    redrives: Option<Arc<Redrives>>,
     processing: Option<Processing>,
     sink: Option<Sink>,
     store: Store,
@@ -66,6 +67,7 @@ impl Line {
             inbox: None,
             following: None,
             activations: None,
+            redrives: None,
             processing: None,
             sink: None,
             store: parts.store.clone(),
@@ -81,11 +83,15 @@ impl Line {
             let activations =
                 Activations::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
             line.activations = Some(Arc::new(activations));
+            let redrives =
+                Redrives::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
+            line.redrives = Some(Arc::new(redrives));
         }
         let state = ControlState {
             store: parts.store.clone(),
             history: History::open(&parts.history),
             activations: line.activations.clone(),
+            redrives: line.redrives.clone(),
             api_key: parts.api_key.as_deref().map(Arc::from),
             readiness: Vec::new(),
         };
@@ -141,7 +147,7 @@ impl Line {
             following.stop();
         }
         let processed = self.processing.map_or(Ok(()), Processing::stop);
-        drop((self.activations, self.control, self.routes));
+        drop((self.activations, self.redrives, self.control, self.routes));
         let landed = self.sink.map_or(Ok(()), |sink| {
             sink.stop().context("the sink did not stop cleanly")
         });

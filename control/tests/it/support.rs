@@ -54,6 +54,7 @@ impl Server {
                 store,
                 history: History::open(&path),
                 activations: None,
+                redrives: None,
                 api_key: None,
                 readiness: Vec::new(),
             };

@@ -4,6 +4,7 @@
 
 mod avro;
 mod dead_letter;
+pub mod headers;
 mod hop;
 mod result;
 mod trigger;

@@ -13,6 +13,7 @@ mod inbox;
 mod kill;
 mod modules;
 mod postgres;
+mod redrives;
 mod servers;
 mod slots;
 
