@@ -7,4 +7,5 @@ mod activations;
 mod dead_letters;
 mod executions;
 mod graphs;
+mod redrives;
 mod support;
