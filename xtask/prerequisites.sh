@@ -22,6 +22,8 @@ if [ "$1" = test ]; then
 	need "curl" "command -v curl" "curl"
 	need "openssl" "command -v openssl" "openssl"
 	need "git" "command -v git" "git"
+	need "Python 3 with venv" "python3 -c 'import venv, ensurepip'" "python3-venv"
+	need "kcat" "command -v kcat || command -v dpkg" "kcat"
 fi
 if [ -n "$missing" ]; then
 	printf 'weir cannot be built here yet; missing:%s\n' "$missing" >&2

@@ -68,6 +68,10 @@ const PROOFS: &[Proof] = &[
         "T9",
         "kafka::hanging::a_stranger_s_open_transaction_raises_an_alarm_and_is_got_over",
     ),
+    kafka(
+        "T12",
+        "kafka::redrive::each_letter_is_redriven_once_when_the_process_that_writes_them_is_killed",
+    ),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
 

@@ -11,5 +11,6 @@ mod kafka_proxy;
 mod kill;
 mod line;
 mod proof;
+mod redrive;
 mod serve;
 mod weir;

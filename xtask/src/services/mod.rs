@@ -8,6 +8,7 @@ pub mod kafka;
 pub mod maven;
 pub mod postgres;
 pub mod process;
+pub mod strangers;
 mod temporary;
 
 use std::path::PathBuf;

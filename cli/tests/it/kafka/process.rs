@@ -36,6 +36,14 @@ impl Recipe {
         }
     }
 
+    /// One of another role.
+    pub(crate) fn of(role: &'static str) -> Self {
+        Self {
+            role,
+            ..Self::processor()
+        }
+    }
+
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
@@ -99,6 +107,11 @@ impl Process {
             );
             std::thread::park_timeout(Duration::from_millis(50));
         }
+    }
+
+    /// Where its API is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     /// The body of a 200; none if it does not answer so.
