@@ -12,6 +12,9 @@ use crate::output::{Output, Rows, cell, shorten};
 
 /// How often a progress is asked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a server that cannot take a request just now is asked again, and how often.
+const ASK: Duration = Duration::from_secs(20);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(super) fn dlq(
     client: &Client,
@@ -114,11 +117,20 @@ fn carry_out(
         failure.message = format!("{}\n{again}", failure.message);
         failure
     };
-    let answer = client.try_post(deed.path, "application/json", body.as_bytes());
-    let mut state = match answer.map_err(unsure)? {
-        Ok(state) => state,
-        Err(refused) if refused.status >= 500 => return Err(unsure(refused.into_failure()).into()),
-        Err(refused) => return Err(refused.into_failure().into()),
+    let deadline = Instant::now() + ASK;
+    let mut state = loop {
+        let answer = client.try_post(deed.path, "application/json", body.as_bytes());
+        match answer.map_err(unsure)? {
+            Ok(state) => break state,
+            // not just now, such as while another process takes over; the request's id makes it safe
+            Err(refused) if refused.status == 503 && Instant::now() < deadline => {
+                std::thread::sleep(ASK_AGAIN);
+            }
+            Err(refused) if refused.status >= 500 => {
+                return Err(unsure(refused.into_failure()).into());
+            }
+            Err(refused) => return Err(refused.into_failure().into()),
+        }
     };
     if let Some(id) = state[deed.id].as_str().map(str::to_owned) {
         state = follow(client, deed, &id, state, args.wait, output)?;

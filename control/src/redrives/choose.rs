@@ -86,7 +86,7 @@ pub(super) async fn choose(
         Selection::Filter { letters, all } => choosing.filter(letters, *all).await?,
     }
     // In the order in which they died: what has the same key keeps its order.
-    choosing.taken.sort_by(|a, b| a.0.cmp(&b.0));
+    choosing.taken.sort_by_key(|(order, _)| *order);
     let letters = choosing.taken.into_iter().map(|(_, letter)| letter);
     Ok(Chosen {
         letters: letters.collect(),
