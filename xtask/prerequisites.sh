@@ -17,11 +17,14 @@ need "OpenSSL's headers" "pkg-config --exists openssl || ls /usr/include/openssl
 need "zlib's headers" "pkg-config --exists zlib || ls /usr/include/zlib.h" "zlib1g-dev"
 if [ "$1" = test ]; then
 	need "Java 17 or newer" "command -v javac" "openjdk-17-jdk-headless"
+	need "Java 21 or newer" "for java in java /usr/lib/jvm/*/bin/java; do \$java -version 2>&1 | grep -q 'version \"\(2[1-9]\|[3-9][0-9]\)' && exit; done; exit 1" "openjdk-21-jre-headless, or temurin-25-jdk of adoptium.net (the schema registry)"
 	need "Maven" "command -v mvn" "maven"
 	need "PostgreSQL" "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb" "postgresql"
 	need "curl" "command -v curl" "curl"
 	need "openssl" "command -v openssl" "openssl"
 	need "git" "command -v git" "git"
+	need "Python 3 with venv" "python3 -c 'import venv, ensurepip'" "python3-venv"
+	need "kcat" "command -v kcat || command -v dpkg" "kcat"
 fi
 if [ -n "$missing" ]; then
 	printf 'weir cannot be built here yet; missing:%s\n' "$missing" >&2

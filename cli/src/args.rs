@@ -64,13 +64,13 @@ pub(crate) enum Command {
     Apply(ApplyArgs),
     /// Fire a graph for each line of a file, wait, and print what came out
     Run(RunArgs),
-    /// Look at graphs
+    /// Look at graphs, pause, resume, roll back and delete them
     #[command(subcommand)]
     Graph(GraphCommand),
     /// Look at executions
     #[command(subcommand)]
     Exec(ExecCommand),
-    /// Look at dead letters
+    /// Look at dead letters, run them again, let them go
     #[command(subcommand)]
     Dlq(DlqCommand),
     /// Look at modules
@@ -211,7 +211,13 @@ pub(crate) struct RunArgs {
 #[derive(Subcommand, Debug)]
 pub(crate) enum GraphCommand {
     /// List graphs
-    List(LimitArgs),
+    List {
+        /// Also those that were deleted
+        #[arg(long)]
+        deleted: bool,
+        #[command(flatten)]
+        limit: LimitArgs,
+    },
     /// Show one graph
     Get {
         /// The graph's name
@@ -220,12 +226,38 @@ pub(crate) enum GraphCommand {
         #[arg(long)]
         source: bool,
     },
-    /// Show the versions that were active, newest first
+    /// Show what happened to a graph, newest first
     History {
         /// The graph's name
         name: String,
         #[command(flatten)]
         limit: LimitArgs,
+    },
+    /// Park a graph's triggers from now on: they are taken, and run after resume
+    Pause {
+        /// The graph's name
+        name: String,
+    },
+    /// Run what was parked, in its order, then what comes
+    Resume {
+        /// The graph's name
+        name: String,
+    },
+    /// Make an earlier version the active one again
+    Rollback {
+        /// The graph's name
+        name: String,
+        /// The version, or its first 6 digits or more [default: the one before the present]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Delete a graph: it takes no triggers any more, and what is parked becomes dead letters; apply brings it back
+    Delete {
+        /// The graph's name
+        name: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -270,12 +302,11 @@ pub(crate) enum Status {
 pub(crate) enum DlqCommand {
     /// List dead letters, newest first
     List {
-        /// Only of this graph
+        #[command(flatten)]
+        filter: LetterFilter,
+        /// Those that were purged
         #[arg(long)]
-        graph: Option<String>,
-        /// Only of this kind of failure, such as trap
-        #[arg(long)]
-        kind: Option<String>,
+        purged: bool,
         #[command(flatten)]
         limit: LimitArgs,
     },
@@ -284,6 +315,78 @@ pub(crate) enum DlqCommand {
         /// The dead letter's id
         id: String,
     },
+    /// Run dead letters again, each as a new execution, exactly once
+    #[command(disable_version_flag = true)]
+    Redrive {
+        #[command(flatten)]
+        which: WhichLetters,
+        /// Also letters that were redriven before
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// The version that runs them [default: triggers run the active one, hops the one that they began with]
+        #[arg(long, value_enum, value_name = "VERSION")]
+        version: Option<RedriveVersion>,
+        #[command(flatten)]
+        request: RequestArgs,
+    },
+    /// Let dead letters go: they are no longer shown, and the history drops their bytes
+    Purge {
+        #[command(flatten)]
+        which: WhichLetters,
+        /// Do it: their bytes do not come back
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        request: RequestArgs,
+    },
+}
+
+/// Dead letters that are like this.
+#[derive(Args, Debug, Clone, Default)]
+pub(crate) struct LetterFilter {
+    /// Only of this graph
+    #[arg(long)]
+    pub(crate) graph: Option<String>,
+    /// Only of this kind of failure, such as trap
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// Only of this step
+    #[arg(long)]
+    pub(crate) step: Option<String>,
+    /// Only since then: 15m, 2h, 7d or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+}
+
+/// Dead letters by their ids, or all that are like this.
+#[derive(Args, Debug, Clone)]
+#[command(group = clap::ArgGroup::new("which").required(true).multiple(true).args(["ids", "graph", "kind", "step", "since"]))]
+pub(crate) struct WhichLetters {
+    /// The dead letters' ids
+    #[arg(value_name = "ID", conflicts_with_all = ["graph", "kind", "step", "since"])]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: LetterFilter,
+}
+
+/// How a request is known again, and waited for.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct RequestArgs {
+    /// The id of an earlier request that may not have been heard: it is not done twice
+    #[arg(long, value_name = "ID")]
+    pub(crate) request: Option<String>,
+    /// How long to wait until all of them are written
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
+    pub(crate) wait: Duration,
+}
+
+/// The version that runs a redriven letter.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RedriveVersion {
+    /// The one that is active now
+    Active,
+    /// The one in which it died
+    Original,
 }
 
 #[derive(Subcommand, Debug)]
@@ -404,7 +507,17 @@ mod tests {
             "weir run orders --input in.ndjson --trigger hand --timeout 5s -o json",
             "weir exec list --graph orders --status failed --since 15m --limit 5",
             "weir graph get orders --source",
+            "weir graph list --deleted --limit 3",
+            "weir graph pause orders",
+            "weir graph resume orders -o json",
+            "weir graph rollback orders",
+            "weir graph rollback orders --to 0a1b2c",
+            "weir graph delete orders --yes",
             "weir dlq show 0-12 -o yaml",
+            "weir dlq list --graph orders --step s --since 1h --purged",
+            "weir dlq redrive 0-12 1-3 --version original -o json",
+            "weir dlq redrive --graph orders --kind trap --step s --since 2h --all --request r-1 --wait 5s",
+            "weir dlq purge --graph orders --yes",
             "weir schema graph",
             "weir schema config",
             "weir topics plan --file t.toml --brokers a:1 -o json",
@@ -417,7 +530,15 @@ mod tests {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
         }
-        assert!(Cli::try_parse_from(["weir", "exec", "list", "--limit", "0"]).is_err());
+        for line in [
+            "weir exec list --limit 0",
+            "weir dlq redrive",
+            "weir dlq redrive --all",
+            "weir dlq redrive 0-1 --graph orders",
+            "weir dlq redrive 0-1 --version v1",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
         let later = Cli::try_parse_from(["weir", "serve", "--role", "scheduler"]);
         let said = later.err().map(|e| e.to_string()).unwrap_or_default();
         assert!(

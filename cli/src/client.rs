@@ -77,6 +77,16 @@ impl Client {
         self.send(self.agent.post(self.address(path)), content_type, body)
     }
 
+    /// As `post`, with the server's no as a value.
+    pub(crate) fn try_post(
+        &self,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Result<Value, Refused>, Failure> {
+        self.try_send(self.agent.post(self.address(path)), content_type, body)
+    }
+
     pub(crate) fn put(
         &self,
         path: &str,
@@ -86,18 +96,36 @@ impl Client {
         self.send(self.agent.put(self.address(path)), content_type, body)
     }
 
+    pub(crate) fn delete(&self, path: &str) -> Result<Value, Failure> {
+        let mut request = self.agent.delete(self.address(path));
+        if let Some(bearer) = self.bearer() {
+            request = request.header("authorization", bearer);
+        }
+        self.read(request.call())?
+            .map_err(|refused| refused.into_failure())
+    }
+
     fn send(
         &self,
         request: ureq::RequestBuilder<ureq::typestate::WithBody>,
         content_type: &str,
         body: &[u8],
     ) -> Result<Value, Failure> {
+        self.try_send(request, content_type, body)?
+            .map_err(|refused| refused.into_failure())
+    }
+
+    fn try_send(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Result<Value, Refused>, Failure> {
         let mut request = request.content_type(content_type);
         if let Some(bearer) = self.bearer() {
             request = request.header("authorization", bearer);
         }
-        self.read(request.send(body))?
-            .map_err(|refused| refused.into_failure())
+        self.read(request.send(body))
     }
 
     /// Follows `next` until there are `limit` items or no more; `{"items": […], "next": …}`.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use schemas::activation::{Activation, ActivationKind};
-use store::{Change, ChangeKind, Store};
+use schemas::activation::{Activation, ActivationKind, ActivationState};
+use store::{Change, ChangeKind, GraphState, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use topics::{Disposition, Log, LogError, Mine, Outgoing, Record, Shards, Source, catalog, shards};
@@ -196,6 +196,17 @@ fn commit(source: &mut dyn Source, changes: &[Change]) -> Result<(), LogError> {
 fn outgoing(change: &Change) -> Outgoing {
     let kind = match change.kind {
         ChangeKind::Applied => ActivationKind::Applied,
+        ChangeKind::RolledBack => ActivationKind::RolledBack,
+        ChangeKind::Paused => ActivationKind::Paused,
+        ChangeKind::Resumed => ActivationKind::Resumed,
+        ChangeKind::Deleted => ActivationKind::Deleted,
+        ChangeKind::Settled => ActivationKind::Settled,
+    };
+    let state = match change.state {
+        GraphState::Active => ActivationState::Active,
+        GraphState::Paused => ActivationState::Paused,
+        GraphState::Resuming => ActivationState::Resuming,
+        GraphState::Deleted => ActivationState::Deleted,
     };
     let activation = Activation {
         tenant: change.tenant.clone(),
@@ -203,6 +214,7 @@ fn outgoing(change: &Change) -> Outgoing {
         version: change.version.clone(),
         epoch: change.epoch,
         kind,
+        state,
     };
     Outgoing {
         topic: catalog::GRAPHS.into(),

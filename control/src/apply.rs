@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::graph::{
-    self, CanonicalError, Graph, Problems, Resolve, RetryOrder, SinkKind, TriggerKind,
-};
+use schemas::graph::{self, CanonicalError, Graph, Problems, Resolve, SinkKind, TriggerKind};
 use schemas::module;
 use serde_json::{Value, json};
 
@@ -93,21 +91,17 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
     let mut lines = Vec::new();
     for trigger in &graph.triggers {
         let kind = match &trigger.kind {
-            TriggerKind::Webhook(_) | TriggerKind::Manual => continue,
+            TriggerKind::Webhook(_) | TriggerKind::Topic(_) | TriggerKind::Manual => continue,
             TriggerKind::Cron(_) => "cron",
-            TriggerKind::Topic(_) => "topic",
             TriggerKind::Postgres(_) => "postgres",
         };
         lines.push(format!(
-            "trigger \"{}\": {kind} triggers do not run in this version yet; use webhook or manual",
+            "trigger \"{}\": {kind} triggers do not run in this version yet; use webhook, topic or manual",
             trigger.name
         ));
     }
     for step in &graph.steps {
         let mut say = |what: &str| lines.push(format!("step \"{}\": {what}", step.name));
-        if step.retry.order == RetryOrder::Release {
-            say("retry with order: release does not run in this version yet; use order: keep");
-        }
         if !step.http_allow.is_empty() {
             say("http: steps cannot make HTTP calls in this version yet; remove the grant");
         }
@@ -125,7 +119,7 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
         let kind = match &sink.kind {
             SinkKind::Postgres { .. } => "postgres",
             SinkKind::Scylla { .. } => "scylla",
-            SinkKind::Topic { .. } => "topic",
+            SinkKind::Topic { .. } => continue,
         };
         lines.push(format!(
             "sink \"{}\": {kind} sinks do not run in this version yet; without a sink, what a step puts out lands in the history",

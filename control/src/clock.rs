@@ -49,6 +49,21 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
     number.parse::<i64>().ok()?.checked_mul(factor)
 }
 
+/// A time as RFC 3339 has it, with `Z` or an offset such as `+02:00`.
+pub(crate) fn instant(text: &str) -> Option<i64> {
+    if let Some(ms) = parse(text) {
+        return Some(ms);
+    }
+    let (local, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+    let (sign, zone) = match zone.strip_prefix('+') {
+        Some(zone) => (1, zone),
+        None => (-1, zone.strip_prefix('-')?),
+    };
+    let (hours, minutes) = zone.split_once(':')?;
+    let offset = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+    Some(parse(&format!("{local}Z"))? - sign * offset * 60_000)
+}
+
 fn parse(text: &str) -> Option<i64> {
     let (date, time) = match text.split_once(['T', 't', ' ']) {
         Some((date, time)) => (date, time.strip_suffix(['Z', 'z'])?),
@@ -127,6 +142,21 @@ mod tests {
         }
         for day in (0..80_000).step_by(13) {
             assert_eq!(parse(&rfc3339(day * DAY_MS)), Some(day * DAY_MS));
+        }
+    }
+
+    #[test]
+    fn with_an_offset() {
+        for (text, ms) in [
+            ("2023-11-14T22:13:20Z", Some(1_700_000_000_000)),
+            ("2023-11-15T00:13:20+02:00", Some(1_700_000_000_000)),
+            ("2023-11-14T16:43:20.500-05:30", Some(1_700_000_000_500)),
+            ("2023-13-14T22:13:20Z", None),
+            ("2023-11-14T22:13:20", None),
+            ("2023-11-14T22:13:20ä02:0", None),
+            ("", None),
+        ] {
+            assert_eq!(instant(text), ms, "{text}");
         }
     }
 

@@ -9,13 +9,13 @@ use schemas::graph::{Graph, TriggerKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{Change, ChangeKind, NewVersion};
+use store::{Activation, Change, Listed, NewVersion};
 
 use crate::apply::{self, Definition, Refused};
-use crate::clock;
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT, query_problem};
-use crate::show::Page;
+use crate::user_topics::{self, Checked};
+use crate::{clock, lifecycle, show, sink_schemas};
 
 /// How much of a graph's history one answer carries.
 const HISTORY_MAX: u32 = 100;
@@ -30,7 +30,7 @@ pub(crate) struct Apply {
     source: String,
 }
 
-/// Proves the graph and makes it active: `{name, version, epoch, changed}`.
+/// Proves the graph and makes it active: `{name, version, epoch, state, changed}`.
 pub(crate) async fn apply(
     State(state): State<ControlState>,
     body: Result<Json<Apply>, JsonRejection>,
@@ -59,6 +59,12 @@ pub(crate) async fn apply(
         canonical,
         version,
     } = definition;
+    let Checked {
+        subscriptions,
+        writes,
+        starts,
+    } = user_topics::check(&state, &graph).await?;
+    let schemas = sink_schemas::check(&state, &graph).await?;
     let activation = state
         .store
         .apply(NewVersion {
@@ -67,26 +73,15 @@ pub(crate) async fn apply(
             version,
             canonical,
             source,
-            webhooks: webhooks(&graph),
+            webhooks: graph.webhooks(),
+            subscriptions,
+            writes,
+            starts,
+            schemas,
             at_ms: clock::now_ms(),
         })
         .await?;
-    if let Some(activations) = state.activations.as_ref().filter(|_| activation.changed) {
-        activations.wake();
-    }
-    tracing::info!(
-        graph = activation.graph,
-        version = activation.version,
-        epoch = activation.epoch,
-        changed = activation.changed,
-        "graph applied"
-    );
-    Ok(Json(json!({
-        "name": activation.graph,
-        "version": activation.version,
-        "epoch": activation.epoch,
-        "changed": activation.changed,
-    })))
+    Ok(lifecycle::done(&state, &activation))
 }
 
 /// Proving takes a while for large graphs and modules; it must not hold up other requests.
@@ -103,31 +98,33 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn webhooks(graph: &Graph) -> Vec<(String, String)> {
-    let path = |kind: &TriggerKind| {
-        if let TriggerKind::Webhook(webhook) = kind {
-            Some(webhook.path.clone())
-        } else {
-            None
-        }
-    };
-    graph
-        .triggers
-        .iter()
-        .filter_map(|trigger| Some((path(&trigger.kind)?, trigger.name.clone())))
-        .collect()
+/// Which graphs are asked for.
+#[derive(Deserialize)]
+pub(crate) struct Which {
+    limit: Option<u32>,
+    /// Where the page before ended: its `next`.
+    #[serde(alias = "after")]
+    cursor: Option<String>,
+    /// Also those that were deleted.
+    #[serde(default)]
+    deleted: bool,
 }
 
-/// The graphs in the order of their names.
+/// The graphs in the order of their names; those that were deleted with `?deleted=true` only.
 pub(crate) async fn list(
     State(state): State<ControlState>,
-    query: Result<Query<Page>, QueryRejection>,
+    query: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Value>> {
-    let Query(page) = query.map_err(|rejection| query_problem(&rejection))?;
-    let limit = page.limit()?;
+    let Query(which) = query.map_err(|rejection| query_problem(&rejection))?;
+    let listed = if which.deleted {
+        Listed::All
+    } else {
+        Listed::Present
+    };
+    let limit = show::limit(which.limit)?;
     let mut graphs = state
         .store
-        .graphs(TENANT, page.cursor.as_deref(), limit + 1)
+        .graphs(TENANT, listed, which.cursor.as_deref(), limit + 1)
         .await?;
     let more = graphs.len() > limit as usize;
     graphs.truncate(limit as usize);
@@ -135,14 +132,22 @@ pub(crate) async fn list(
         .last()
         .filter(|_| more)
         .map(|graph| graph.graph.clone());
-    let items: Vec<Value> = graphs
-        .into_iter()
-        .map(|graph| json!({"name": graph.graph, "version": graph.version, "epoch": graph.epoch, "state": "active", "at": clock::rfc3339(graph.at_ms)}))
-        .collect();
+    let items: Vec<Value> = graphs.iter().map(summary).collect();
     Ok(Json(json!({"items": items, "next": next})))
 }
 
-/// One graph with its definition, its source and its history.
+fn summary(graph: &Activation) -> Value {
+    json!({
+        "name": graph.graph,
+        "version": graph.version,
+        "epoch": graph.epoch,
+        "state": graph.state.name(),
+        "paused_at": graph.paused_at_ms.map(clock::rfc3339),
+        "at": clock::rfc3339(graph.at_ms),
+    })
+}
+
+/// One graph with its definition, its source and its history; also one that was deleted.
 pub(crate) async fn get(
     State(state): State<ControlState>,
     Path(name): Path<String>,
@@ -162,22 +167,21 @@ pub(crate) async fn get(
     let (triggers, steps) =
         Graph::from_canonical(&canonical).map_or((Vec::new(), Vec::new()), |graph| parts(&graph));
     let definition: Value = serde_json::from_slice(&canonical).unwrap_or(Value::Null);
-    let source = history
-        .iter()
-        .find(|change| change.epoch == active.epoch)
-        .map(|change| change.source.as_str());
-    Ok(Json(json!({
-        "name": active.graph,
-        "version": active.version,
-        "epoch": active.epoch,
-        "state": "active",
-        "at": clock::rfc3339(active.at_ms),
-        "triggers": triggers,
-        "steps": steps,
-        "definition": definition,
-        "source": source.filter(|source| !source.is_empty()),
-        "history": history.iter().map(change).collect::<Vec<_>>(),
-    })))
+    let source = state.store.source(TENANT, &name, &active.version).await?;
+    let mut shown = summary(&active);
+    for (field, value) in [
+        ("triggers", json!(triggers)),
+        ("steps", json!(steps)),
+        ("definition", definition),
+        ("source", json!(source)),
+        (
+            "history",
+            history.iter().map(change).collect::<Vec<_>>().into(),
+        ),
+    ] {
+        shown[field] = value;
+    }
+    Ok(Json(shown))
 }
 
 fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {
@@ -187,7 +191,9 @@ fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {
         }
         TriggerKind::Manual => json!({"name": trigger.name, "kind": "manual"}),
         TriggerKind::Cron(_) => json!({"name": trigger.name, "kind": "cron"}),
-        TriggerKind::Topic(_) => json!({"name": trigger.name, "kind": "topic"}),
+        TriggerKind::Topic(topic) => {
+            json!({"name": trigger.name, "kind": "topic", "topic": topic.name, "format": topic.format})
+        }
         TriggerKind::Postgres(_) => json!({"name": trigger.name, "kind": "postgres"}),
     };
     let step = |step: &schemas::graph::Step| json!({"name": step.name, "module": step.uses, "from": step.from});
@@ -198,8 +204,11 @@ fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {
 }
 
 fn change(change: &Change) -> Value {
-    let kind = match change.kind {
-        ChangeKind::Applied => "applied",
-    };
-    json!({"epoch": change.epoch, "kind": kind, "version": change.version, "at": clock::rfc3339(change.at_ms)})
+    json!({
+        "epoch": change.epoch,
+        "kind": change.kind.name(),
+        "version": change.version,
+        "state": change.state.name(),
+        "at": clock::rfc3339(change.at_ms),
+    })
 }

@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{ConnectOptions, Row};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, Sqlite};
 
 const READERS_MAX: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -14,6 +16,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const OUTPUTS_MAX: usize = 1_000;
 /// Bytes of their data; the first output is shown however large it is.
 const OUTPUT_BYTES_MAX: i64 = 32 << 20;
+
+/// A dead letter's columns, and those of its original record.
+const LETTER: &str = r#"id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms, purged_at_ms"#;
+const ORIGINAL: &str = "cast(key as blob) as key, cast(value as blob) as value, headers";
+/// What `matching` binds.
+const LETTERS: &str = "tenant = $1 and ($2 is null or graph = $2) and ($3 is null or kind = $3) and ($4 is null or step = $4)
+    and ($5 is null or died_at_ms >= $5) and (purged_at_ms is not null) = $6";
 
 /// Reads the history. Cheap to clone.
 #[derive(Clone)]
@@ -85,6 +94,7 @@ pub(crate) struct DeadLetter {
     pub(crate) partition: i64,
     pub(crate) offset: i64,
     pub(crate) died_at_ms: i64,
+    pub(crate) purged_at_ms: Option<i64>,
 }
 
 /// The original record of a dead letter.
@@ -103,12 +113,15 @@ pub(crate) struct Range<'a> {
     pub(crate) below: &'a str,
 }
 
-/// Which dead letters: those before this time and id.
-pub(crate) struct LetterRange<'a> {
-    pub(crate) tenant: &'a str,
-    pub(crate) graph: Option<&'a str>,
-    pub(crate) kind: Option<&'a str>,
-    pub(crate) before: (i64, &'a str),
+/// Which dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Letters {
+    pub(crate) graph: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) step: Option<String>,
+    pub(crate) since_ms: Option<i64>,
+    /// Those that were purged, instead of those that were not.
+    pub(crate) purged: bool,
 }
 
 impl History {
@@ -224,25 +237,57 @@ impl History {
         Ok((outputs, more))
     }
 
-    /// The last dead letters, the latest first.
+    /// The last dead letters before a time and an id, the latest first.
     pub(crate) async fn dead_letters(
         &self,
-        range: &LetterRange<'_>,
+        tenant: &str,
+        letters: &Letters,
+        before: (i64, &str),
         limit: u32,
     ) -> Result<Vec<DeadLetter>> {
-        let select = sqlx::query(
-            r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms
-               from weir_dead_letters
-               where tenant = $1 and ($2 is null or graph = $2) and ($3 is null or kind = $3) and (died_at_ms, id) < ($4, $5)
-               order by died_at_ms desc, id desc limit $6"#,
+        let select = format!(
+            "select {LETTER} from weir_dead_letters
+             where {LETTERS} and (died_at_ms, id) < ($7, $8) order by died_at_ms desc, id desc limit $9"
         );
-        let select = select
-            .bind(range.tenant)
-            .bind(range.graph)
-            .bind(range.kind)
-            .bind(range.before.0)
-            .bind(range.before.1);
+        let select = matching(&select, tenant, letters)
+            .bind(before.0)
+            .bind(before.1.to_owned());
         self.rows(select.bind(limit).fetch_all(&self.pool).await, dead_letter)
+    }
+
+    /// The first dead letters after a time and an id, with the original records, the oldest first.
+    pub(crate) async fn originals(
+        &self,
+        tenant: &str,
+        letters: &Letters,
+        after: (i64, &str),
+        limit: u32,
+    ) -> Result<Vec<(DeadLetter, Original)>> {
+        let select = format!(
+            "select {LETTER}, {ORIGINAL} from weir_dead_letters
+             where {LETTERS} and (died_at_ms, id) > ($7, $8) order by died_at_ms, id limit $9"
+        );
+        let select = matching(&select, tenant, letters)
+            .bind(after.0)
+            .bind(after.1.to_owned());
+        let rows = select.bind(limit).fetch_all(&self.pool).await;
+        self.rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))
+    }
+
+    /// These dead letters with the original records, in any order; those that are not there are left out.
+    pub(crate) async fn originals_of(
+        &self,
+        tenant: &str,
+        ids: &[String],
+    ) -> Result<Vec<(DeadLetter, Original)>> {
+        let ids = serde_json::to_string(ids).expect("texts are always JSON");
+        let select = format!(
+            "select {LETTER}, {ORIGINAL} from weir_dead_letters
+             where tenant = $1 and id in (select value from json_each($2))"
+        );
+        let select = sqlx::query(AssertSqlSafe(select)).bind(tenant).bind(ids);
+        let rows = select.fetch_all(&self.pool).await;
+        self.rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))
     }
 
     /// One dead letter with the original record.
@@ -251,15 +296,8 @@ impl History {
         tenant: &str,
         id: &str,
     ) -> Result<Option<(DeadLetter, Original)>> {
-        let select = sqlx::query(
-            r#"select id, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", died_at_ms,
-                      cast(key as blob) as key, cast(value as blob) as value, headers
-               from weir_dead_letters where tenant = $1 and id = $2"#,
-        );
-        let rows = select.bind(tenant).bind(id).fetch_all(&self.pool).await;
-        Ok(self
-            .rows(rows, |row| Ok((dead_letter(row)?, original(row)?)))?
-            .pop())
+        let mut found = self.originals_of(tenant, &[id.to_owned()]).await?;
+        Ok(found.pop())
     }
 
     fn rows<T>(
@@ -283,6 +321,19 @@ impl History {
             _ => HistoryError::Unavailable { place, reason },
         }
     }
+}
+
+type Select = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// A statement of ours whose first six values say which letters.
+fn matching(select: &str, tenant: &str, letters: &Letters) -> Select {
+    sqlx::query(AssertSqlSafe(select.to_owned()))
+        .bind(tenant.to_owned())
+        .bind(letters.graph.clone())
+        .bind(letters.kind.clone())
+        .bind(letters.step.clone())
+        .bind(letters.since_ms)
+        .bind(letters.purged)
 }
 
 fn segment(row: &SqliteRow) -> sqlx::Result<Segment> {
@@ -345,5 +396,6 @@ fn dead_letter(row: &SqliteRow) -> sqlx::Result<DeadLetter> {
         partition: row.try_get("partition")?,
         offset: row.try_get("offset")?,
         died_at_ms: row.try_get("died_at_ms")?,
+        purged_at_ms: row.try_get("purged_at_ms")?,
     })
 }

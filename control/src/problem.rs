@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use store::StoreError;
+use topics::LogError;
 
 use crate::history::HistoryError;
 
@@ -52,6 +53,11 @@ impl Problem {
         }
     }
 
+    /// Something else does not answer just now.
+    pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(5)
+    }
+
     /// Our own fault; the log has the rest.
     pub(crate) fn internal(what: &str) -> Self {
         tracing::error!(what, "request failed");
@@ -91,6 +97,17 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NotFound { .. } | StoreError::NoVersion { .. } => {
+                return Self::not_found(error.to_string());
+            }
+            StoreError::Circle { .. } => return Self::unprocessable(error.to_string(), Vec::new()),
+            // in the way of the request, but not for long
+            StoreError::Burying { .. } => {
+                return Self::new(StatusCode::CONFLICT, error.to_string()).retry_after(1);
+            }
+            _ => {}
+        }
         match error.disposition() {
             store::Disposition::Retry | store::Disposition::Full => {
                 tracing::warn!(%error, "the store cannot be used just now");
@@ -98,6 +115,21 @@ impl From<StoreError> for Problem {
             }
             store::Disposition::Reject => Self::new(StatusCode::CONFLICT, error.to_string()),
             store::Disposition::Invalid => Self::internal(&error.to_string()),
+        }
+    }
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        if let LogError::Denied { .. } = error {
+            return Self::unprocessable(error.to_string(), Vec::new());
+        }
+        match error.disposition() {
+            topics::Disposition::Retry => {
+                tracing::warn!(%error, "the log cannot be asked just now");
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(5)
+            }
+            _ => Self::internal(&error.to_string()),
         }
     }
 }

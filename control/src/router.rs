@@ -9,14 +9,21 @@ use axum::{Json, Router, middleware};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use store::Store;
+use topics::Log;
+use topics::registry::Registry;
 
 use crate::problem::Problem;
-use crate::{Activations, History, auth, dead_letters, executions, graphs, modules};
+use crate::{
+    Activations, Grants, History, MissingTopics, Redrives, auth, dead_letters, executions, graphs,
+    lifecycle, modules, redrives,
+};
 
 /// Until accounts exist there is the one tenant.
 pub(crate) const TENANT: &str = "default";
 /// The largest graph, definition and source together.
 const GRAPH_BYTES_MAX: usize = 4 << 20;
+/// The longest list of dead letters.
+const ASK_BYTES_MAX: usize = 8 << 20;
 
 /// Says whether a dependency can do its work; an error is a text for an operator.
 pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -26,8 +33,16 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct ControlState {
     pub store: Store,
     pub history: History,
+    /// Asked about users' topics.
+    pub log: Arc<dyn Log>,
+    pub grants: Grants,
+    pub missing_topics: MissingTopics,
+    /// Needed by graphs that read or write Avro.
+    pub registry: Option<Registry>,
     /// Told of each change; `None`: somebody else's process copies the changes.
     pub activations: Option<Arc<Activations>>,
+    /// Told of each redrive; `None`: somebody else's process writes them.
+    pub redrives: Option<Arc<Redrives>>,
     /// Asked for on `/api` where there is one.
     pub api_key: Option<Arc<str>>,
     /// Further dependencies that `/readyz` reports, by name.
@@ -43,7 +58,7 @@ pub fn router(state: ControlState) -> Router {
     api(state).merge(open)
 }
 
-/// `/api/v1/{graphs,modules,executions,dead-letters}`, behind the key.
+/// `/api/v1/{graphs,modules,executions,dead-letters,redrives,purges}`, behind the key.
 ///
 /// Other crates' routes can be merged with it; to put them behind the same key, see [`ControlState::guard`].
 pub fn api(state: ControlState) -> Router {
@@ -54,7 +69,13 @@ pub fn api(state: ControlState) -> Router {
                 .post(graphs::apply)
                 .layer(DefaultBodyLimit::max(GRAPH_BYTES_MAX)),
         )
-        .route("/api/v1/graphs/{name}", get(graphs::get))
+        .route(
+            "/api/v1/graphs/{name}",
+            get(graphs::get).delete(lifecycle::delete),
+        )
+        .route("/api/v1/graphs/{name}/pause", post(lifecycle::pause))
+        .route("/api/v1/graphs/{name}/resume", post(lifecycle::resume))
+        .route("/api/v1/graphs/{name}/rollback", post(lifecycle::rollback))
         .route("/api/v1/modules", get(modules::list))
         .route("/api/v1/modules/missing", post(modules::missing))
         .route(
@@ -65,6 +86,16 @@ pub fn api(state: ControlState) -> Router {
         .route("/api/v1/executions/{id}", get(executions::get))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
+        .route(
+            "/api/v1/dead-letters/redrive",
+            post(redrives::redrive).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)),
+        )
+        .route(
+            "/api/v1/dead-letters/purge",
+            post(redrives::purge).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)),
+        )
+        .route("/api/v1/redrives/{id}", get(redrives::redrive_progress))
+        .route("/api/v1/purges/{id}", get(redrives::purge_progress))
         .with_state(state.clone());
     state.guard(api)
 }
@@ -133,6 +164,9 @@ impl ControlState {
         ];
         if let Some(activations) = &state.activations {
             checks.push(("activations", activations.check()));
+        }
+        if let Some(redrives) = &state.redrives {
+            checks.push(("redrives", redrives.check()));
         }
         checks.extend(state.readiness.iter().map(|(name, check)| (*name, check())));
         checks

@@ -92,6 +92,14 @@ pub(crate) struct ShownEvent {
     data: Shown,
 }
 
+impl ShownEvent {
+    /// The last header of this name, where it is a text.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut of_it = self.headers.iter().rev().filter(|(of, _)| of == name);
+        of_it.find_map(|(_, value)| value.as_str().map(str::to_owned))
+    }
+}
+
 pub(crate) fn event(event: &Event) -> ShownEvent {
     ShownEvent {
         key: event.key.as_deref().map(short),

@@ -1,4 +1,5 @@
 //! What a webhook path or a manual trigger leads to, kept ready: found in the store, proven, compiled once per version.
+//! That of a paused graph leads there too: its triggers are taken, and parked by the lane.
 //!
 //! Invariants: bounded, whatever is asked for (what leads nowhere is not kept); never older than its time to live plus
 //! one look into the store; a change of a graph that `forget` is told of is seen by the next request.
@@ -9,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::RwLock;
 use schemas::graph::{Expr, Graph, TriggerKind, Verify};
-use store::{Hook, Store};
+use store::{GraphState, Hook, Store};
 
 use crate::problem::{Problem, Violation};
 
@@ -183,7 +184,8 @@ impl Lookup<'_> {
                 trigger,
             } => {
                 let active = store.active(tenant, graph).await?;
-                Ok(active.map(|active| Hook {
+                let there = active.filter(|active| active.state != GraphState::Deleted);
+                Ok(there.map(|active| Hook {
                     graph: active.graph,
                     trigger: (*trigger).to_owned(),
                     version: active.version,

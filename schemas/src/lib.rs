@@ -1,7 +1,8 @@
 //! What a record is: the Avro records that travel on Weir's topics, the graph definition and its proof, execution ids,
-//! and the inspection of a step module. No I/O, no clock, no randomness.
+//! the inspection of a step module, and Avro data of users' topics. No I/O, no clock, no randomness.
 
 pub mod activation;
+pub mod avro;
 pub mod event;
 pub mod graph;
 pub mod id;

@@ -1,6 +1,6 @@
 //! What one write lands: rows decoded from records, and how far each partition comes with them.
 
-use schemas::records::{DeadLetter, SegmentResult};
+use schemas::records::{DeadLetter, SegmentResult, headers};
 use topics::catalog::{DEAD_LETTERS, RESULTS};
 use topics::{Fetched, Partition};
 
@@ -8,6 +8,8 @@ use topics::{Fetched, Partition};
 pub(crate) enum Row {
     Result(Box<SegmentResult>),
     DeadLetter(Box<DeadLetter>),
+    /// A dead letter's id: it is purged.
+    Purge(String),
     /// Bytes that are no record of ours: they land among the dead letters, with the reason.
     Unreadable(String),
 }
@@ -63,8 +65,18 @@ fn decode(from: &Fetched) -> Row {
         },
         DEAD_LETTERS => match DeadLetter::from_headers(&from.record.headers) {
             Ok(letter) => Row::DeadLetter(Box::new(letter)),
-            Err(e) => Row::Unreadable(format!("its headers do not say where it came from: {e}")),
+            Err(e) => purge(from).map_or_else(
+                || Row::Unreadable(format!("its headers do not say where it came from: {e}")),
+                Row::Purge,
+            ),
         },
         other => Row::Unreadable(format!("topic \"{other}\" is not one that this sink lands")),
     }
+}
+
+/// Which dead letter this record purges. One that has died is a dead letter, whatever its own headers say.
+fn purge(from: &Fetched) -> Option<String> {
+    let named = |(name, _): &&(String, bytes::Bytes)| name == headers::PURGE;
+    let (_, id) = from.record.headers.iter().find(named)?;
+    (from.record.value.is_none()).then(|| String::from_utf8_lossy(id).into_owned())
 }

@@ -14,6 +14,22 @@ pub enum StoreError {
         "webhook path \"{path}\" belongs to graph \"{owner}\" already; choose another path, or remove it there first"
     )]
     PathTaken { path: String, owner: String },
+    /// There is no such graph, or not any more.
+    #[error("{reason}")]
+    NotFound { reason: String },
+    /// The graph has no version to go back to, or the text does not name one.
+    #[error("graph \"{graph}\" cannot go back: {reason}")]
+    NoVersion { graph: String, reason: String },
+    /// The graph was deleted, and its parked records are not all dead letters yet.
+    #[error(
+        "graph \"{graph}\" is still being deleted: its parked records become dead letters first; apply it again in a moment"
+    )]
+    Burying { graph: String },
+    /// What the graph writes would come back to it.
+    #[error(
+        "graph \"{graph}\" would be fed by what it writes: {way}; write another topic, or read another one"
+    )]
+    Circle { graph: String, way: String },
     /// The file was written by a later version of this program.
     #[error(
         "the store at \"{place}\" has format {found}, this program knows up to {known}; use a newer program"
@@ -48,9 +64,12 @@ impl StoreError {
     /// What the caller does about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Unavailable { .. } => Disposition::Retry,
+            Self::Unavailable { .. } | Self::Burying { .. } => Disposition::Retry,
             Self::Full { .. } => Disposition::Full,
-            Self::PathTaken { .. } => Disposition::Reject,
+            Self::PathTaken { .. }
+            | Self::NotFound { .. }
+            | Self::NoVersion { .. }
+            | Self::Circle { .. } => Disposition::Reject,
             Self::Newer { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => {
                 Disposition::Invalid
             }

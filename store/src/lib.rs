@@ -2,7 +2,8 @@
 //!
 //! Invariants: a module and a version never change once stored; each change of a graph has its own epoch, taken from one
 //! counter row in the change's own transaction; the inbox's number order is its commit order. What was acknowledged is
-//! on disk. This crate does not look into graphs, modules or records: it keeps their bytes.
+//! on disk. This crate does not look into graphs, modules or records: it keeps their bytes. (But for the webhook paths and
+//! topics of a version that a graph goes back to.)
 //!
 //! A Postgres database, which any number of processes share, or one SQLite file (or memory, for tests). SQL is the same
 //! for both where it can be; where it cannot, the two texts stand side by side.
@@ -12,14 +13,21 @@ mod error;
 mod graphs;
 mod inbox;
 mod modules;
+mod redrives;
 mod schema;
 mod slots;
 mod store;
 
 pub use error::{Disposition, StoreError};
-pub use graphs::{Activation, Change, ChangeKind, Hook, NewVersion};
+pub use graphs::{
+    Activation, Change, ChangeKind, GraphState, Hook, Listed, NewSubscription, NewVersion,
+    Releasing, Rollback, SinkSchema, Subscriber, TopicStart, TopicSubscribed,
+};
 pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row, SWEEP_KEYS_MAX};
 pub use modules::ModuleSummary;
+pub use redrives::{
+    Letter, LetterRow, NewRedrive, Redrive, RedriveAccepted, RedriveKind, Repaired,
+};
 pub use slots::{Claimed, Slots};
 pub use store::{Options, Store};
 

@@ -29,7 +29,9 @@ const fn each(sqlite: &'static str, postgres: &'static str) -> Ddl {
 /// Statements of each format, oldest first. Format n is what the first n entries make.
 ///
 /// Postgres orders names byte by byte (`collate "C"`), as SQLite does.
-pub(crate) const STEPS: &[&[Ddl]] = &[&[
+pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, STATES, SUBSCRIPTIONS, REDRIVES, SINK_SCHEMAS];
+
+const FIRST: &[Ddl] = &[
     // One row per thing that is counted: the epoch of graphs, the last number of each inbox shard.
     each(
         "create table counters (name text not null primary key, value bigint not null)",
@@ -105,4 +107,82 @@ pub(crate) const STEPS: &[&[Ddl]] = &[&[
         "select 1",
         "create unique index inbox_batches_number on inbox_batches (shard, first_number)",
     ),
-]];
+];
+
+/// Graphs are paused, resumed and deleted.
+const STATES: &[Ddl] = &[
+    both("alter table graphs add column state text not null default 'active'"),
+    // When the present pause began.
+    both("alter table graphs add column paused_at_ms bigint"),
+    // The state after the change.
+    both("alter table changes add column state text not null default 'active'"),
+    // Of any number of graphs few have parked records that are on their way: the condition is that of `releasing`.
+    both(
+        "create index graphs_releasing on graphs (epoch)
+         where state = 'resuming' or (state = 'deleted' and paused_at_ms is not null)",
+    ),
+];
+
+/// Graphs read and write users' topics.
+const SUBSCRIPTIONS: &[Ddl] = &[
+    each(
+        "create table subscriptions (
+        tenant text not null, graph text not null, trigger_name text not null, topic text not null,
+        primary key (tenant, graph, trigger_name))",
+        "create table subscriptions (
+        tenant text collate \"C\" not null, graph text collate \"C\" not null, trigger_name text collate \"C\" not null,
+        topic text collate \"C\" not null,
+        primary key (tenant, graph, trigger_name))",
+    ),
+    both("create index subscriptions_of_topic on subscriptions (topic, tenant, graph, trigger_name)"),
+    each(
+        "create table topic_writes (
+        tenant text not null, graph text not null, topic text not null,
+        primary key (tenant, graph, topic))",
+        "create table topic_writes (
+        tenant text collate \"C\" not null, graph text collate \"C\" not null, topic text collate \"C\" not null,
+        primary key (tenant, graph, topic))",
+    ),
+    // Where the group that reads users' topics starts each of them; `starts` is a JSON array by partition number.
+    each(
+        "create table topic_starts (
+        topic text not null primary key, topic_id text not null, generation bigint not null, starts text not null)",
+        "create table topic_starts (
+        topic text collate \"C\" not null primary key, topic_id text not null, generation bigint not null, starts text not null)",
+    ),
+];
+
+const REDRIVES: &[Ddl] = &[
+    // What was asked to become of dead letters: `redrive` or `purge`. `request`: by which a second asking is known;
+    // `selection`: the sha256 of what it asked for. Its letters are numbered first_number .. first_number + letters - 1.
+    each(
+        "create table redrives (
+        id text not null primary key, tenant text not null, request text not null, kind text not null,
+        selection text not null, version text not null, letters bigint not null, first_number bigint not null,
+        refused text not null, at_ms bigint not null)",
+        "create table redrives (
+        id text collate \"C\" not null primary key, tenant text collate \"C\" not null, request text collate \"C\" not null,
+        kind text not null, selection text not null, version text not null, letters bigint not null,
+        first_number bigint not null, refused text not null, at_ms bigint not null)",
+    ),
+    both("create unique index redrives_request on redrives (tenant, kind, request)"),
+    // The letters, numbered by the counter `redrives` over all redrives. `data`: the record to emit, until it is emitted.
+    each(
+        "create table redrive_letters (
+        number bigint not null primary key, tenant text not null, letter text not null, redrive text not null, data blob)",
+        "create table redrive_letters (
+        number bigint not null primary key, tenant text collate \"C\" not null, letter text collate \"C\" not null,
+        redrive text collate \"C\" not null, data bytea)",
+    ),
+    both("create index redrive_letters_of on redrive_letters (tenant, letter)"),
+];
+
+/// What topic sinks with Avro write, of each version.
+const SINK_SCHEMAS: &[Ddl] = &[each(
+    "create table sink_schemas (
+        version text not null, sink text not null, schema_id bigint not null, schema text not null,
+        primary key (version, sink))",
+    "create table sink_schemas (
+        version text collate \"C\" not null, sink text collate \"C\" not null, schema_id bigint not null, schema text not null,
+        primary key (version, sink))",
+)];

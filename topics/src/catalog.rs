@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use crate::log::Topic;
 
+/// What the names of all of them begin with.
+pub const PREFIX: &str = "weir.";
+
 pub const TRIGGERS: &str = "weir.triggers";
 pub const HOPS: &str = "weir.hops";
 pub const DELAYS_5S: &str = "weir.delays.5s";
@@ -28,6 +31,24 @@ pub const DELAYS: [(&str, i64); 4] = [
     (DELAYS_10M, 600_000),
     (DELAYS_1H, 3_600_000),
 ];
+
+/// Whether a topic is one of Weir's own.
+pub fn is_own(topic: &str) -> bool {
+    topic.starts_with(PREFIX)
+}
+
+/// Whether what lies on a topic waits there, and has come from another one.
+pub fn holds_detours(topic: &str) -> bool {
+    is_own(topic) && (topic == PARKED || delay_ms(topic).is_some())
+}
+
+/// How long a record waits on a topic of delays; `None`: it is none.
+pub fn delay_ms(topic: &str) -> Option<i64> {
+    DELAYS
+        .iter()
+        .find(|(name, _)| *name == topic)
+        .map(|(_, delay_ms)| *delay_ms)
+}
 
 /// The group that reads Weir's own topics.
 pub const GROUP_PROCESSORS: &str = "weir.processors";

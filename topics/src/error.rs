@@ -36,6 +36,12 @@ pub enum LogError {
     /// all fenced for a moment says so of topics that are there.
     #[error("{what} does not exist; create it first")]
     Missing { what: String },
+    /// The same of a topic.
+    #[error("topic \"{topic}\" does not exist; create it first")]
+    MissingTopic { topic: String },
+    /// Kafka does not let this client do that with a topic.
+    #[error("kafka refuses topic \"{topic}\"; grant {right} on it (see `weir topics rights`)")]
+    Denied { topic: String, right: &'static str },
     /// The offset asked for has been deleted by retention, or was never written.
     #[error("offset {offset} of {topic}/{number} is not in the log, which holds {start} to {end}; seek to where reading shall go on", topic = .partition.topic, number = .partition.number)]
     OutOfRange {
@@ -78,12 +84,14 @@ impl LogError {
             | Self::Unavailable { .. }
             | Self::Full { .. }
             | Self::Missing { .. }
+            | Self::MissingTopic { .. }
             | Self::Uncertain { .. } => Disposition::Retry,
             Self::Fenced { .. } => Disposition::Fenced,
             Self::TooLarge { .. } => Disposition::Reject,
-            Self::OutOfRange { .. } | Self::Corrupt { .. } | Self::Invalid { .. } => {
-                Disposition::Invalid
-            }
+            Self::OutOfRange { .. }
+            | Self::Corrupt { .. }
+            | Self::Denied { .. }
+            | Self::Invalid { .. } => Disposition::Invalid,
         }
     }
 
@@ -99,9 +107,16 @@ impl LogError {
         }
     }
 
+    pub(crate) fn denied(topic: &str, right: &'static str) -> Self {
+        Self::Denied {
+            topic: topic.to_owned(),
+            right,
+        }
+    }
+
     pub(crate) fn missing_topic(topic: &str) -> Self {
-        Self::Missing {
-            what: format!("topic \"{topic}\""),
+        Self::MissingTopic {
+            topic: topic.to_owned(),
         }
     }
 

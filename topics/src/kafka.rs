@@ -159,6 +159,11 @@ impl Log for Kafka {
         self.shared.offsets(partition)
     }
 
+    fn offset_at(&self, partition: &Partition, time_ms: i64) -> Result<i64> {
+        self.shared.check(partition)?;
+        self.shared.offset_at(partition, time_ms)
+    }
+
     fn lane(&self, join: Join, slot: &str) -> Result<Box<dyn Lane>> {
         Ok(Box::new(lane::KafkaLane::open(
             self.shared.clone(),

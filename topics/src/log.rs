@@ -110,6 +110,9 @@ pub trait Consumer: Send {
 
 /// A consumer with a transactional producer: the only way to write records together with consumed offsets.
 pub trait Lane: Consumer {
+    /// Reads these topics from now on; what that changes about its partitions comes by `poll`. A topic that does not exist
+    /// is an error, and nothing is changed. None: it owns nothing.
+    fn subscribe(&mut self, topics: &[Topic]) -> Result<()>;
     /// Adds records to the open transaction; opens one if none is. After an error some of them may be in it: call `abort`.
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()>;
     /// Commits what was sent together with the offsets. On any error nothing is known to be committed: call `abort`.
@@ -139,6 +142,7 @@ pub trait Append: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Join {
     pub group: String,
+    /// May be empty for a lane, which can `subscribe` later.
     pub topics: Vec<Topic>,
     /// Records that one `poll` returns at most, and the bytes of their keys and values (at least one record is returned).
     pub records_max: usize,
@@ -155,6 +159,25 @@ pub trait Log: Send + Sync {
     fn topic_id(&self, topic: &str) -> Result<TopicId>;
     /// First offset kept, and the next one that a reader of committed records would reach (the last stable offset).
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)>;
+    /// The first offset whose record's timestamp is this one or later; the next one to come where there is none. What is
+    /// read here, a log may know.
+    fn offset_at(&self, partition: &Partition, time_ms: i64) -> Result<i64> {
+        let (start, end) = self.offsets(partition)?;
+        let mut reader = self.reader(vec![(partition.clone(), start)], LAST_RECORDS)?;
+        let (mut at, mut empty) = (start, 0);
+        while at < end && empty < LAST_EMPTY_MAX {
+            let Polled::Records(records) = reader.poll(LAST_WAIT)? else {
+                continue;
+            };
+            let late = |fetched: &&Fetched| fetched.record.timestamp_ms >= time_ms;
+            if let Some(found) = records.iter().find(late) {
+                return Ok(found.offset.min(end));
+            }
+            empty = if records.is_empty() { empty + 1 } else { 0 };
+            at = records.last().map_or(at, |last| last.offset + 1);
+        }
+        Ok(end)
+    }
     /// `slot`: which of the process's lanes this is; its transactional id is made of the group and it, and stays the
     /// same over restarts. A second lane with the same slot fences the first.
     fn lane(&self, join: Join, slot: &str) -> Result<Box<dyn Lane>>;

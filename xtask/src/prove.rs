@@ -68,6 +68,26 @@ const PROOFS: &[Proof] = &[
         "T9",
         "kafka::hanging::a_stranger_s_open_transaction_raises_an_alarm_and_is_got_over",
     ),
+    kafka(
+        "T1b",
+        "kafka::detours::hops_and_delays_are_run_once_while_processors_are_killed",
+    ),
+    kafka(
+        "T11",
+        "kafka::avro::poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits",
+    ),
+    kafka(
+        "T12",
+        "kafka::redrive::each_letter_is_redriven_once_when_the_process_that_writes_them_is_killed",
+    ),
+    kafka(
+        "T17",
+        "kafka::deploys::each_trigger_runs_on_one_version_and_none_goes_back_while_versions_are_deployed",
+    ),
+    kafka(
+        "T17b",
+        "kafka::pauses::what_is_parked_runs_once_and_in_order_while_processors_are_killed",
+    ),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
 

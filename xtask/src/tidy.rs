@@ -45,9 +45,19 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
 ];
 
 /// A word, and the only places below which Rust code may say it.
-const ONLY_IN: [(&str, &[&str]); 4] = [
+const ONLY_IN: [(&str, &[&str]); 6] = [
     ("rdkafka::", &["topics/src/kafka", "benches/src/kafka"]),
     ("wasmtime::", &["processor/src/wasm", "processor/tests"]),
+    (
+        "apache_avro::",
+        &[
+            "schemas/src/avro",
+            "schemas/src/records",
+            "schemas/examples",
+            "cli/tests",
+        ],
+    ),
+    ("schema_registry_converter::", &["topics/src/registry"]),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),
 ];

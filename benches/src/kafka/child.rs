@@ -112,6 +112,7 @@ async fn stored(settings: &Settings) -> Result<Store> {
         source: settings.graph.clone(),
         webhooks: Vec::new(),
         at_ms: now_ms(),
+        ..NewVersion::default()
     };
     store.apply(new).await?;
     Ok(store)

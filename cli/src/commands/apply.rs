@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::graphs::{changed, note_state};
 use super::local::{self, Local};
 use super::validate::rows;
 use crate::args::ApplyArgs;
@@ -23,26 +24,22 @@ pub(super) fn apply(client: &Client, args: &ApplyArgs, output: &mut Output) -> a
         .iter()
         .map(|local| send(client, local, progress))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    output.print(&json!({ "items": items }), |value| Rows {
+    output.print(&json!({ "items": &items }), |value| Rows {
         header: &["GRAPH", "VERSION", "EPOCH", "CHANGED"],
         rows: rows(value, |item| {
-            let changed = if item["changed"] == json!(true) {
-                "yes"
-            } else {
-                "no, was active already"
-            };
             vec![
                 cell(item, "name"),
                 shorten(&cell(item, "version"), 13),
                 cell(item, "epoch"),
-                changed.to_owned(),
+                changed(item, "was active already"),
             ]
         }),
     })?;
+    items.iter().for_each(|item| note_state(item, progress));
     Ok(())
 }
 
-/// Applies one file; gives `{name, version, epoch, changed}`. Also for `weir dev GRAPH…` and `weir run FILE`.
+/// Applies one file; gives `{name, version, epoch, state, changed}`. Also for `weir dev GRAPH…` and `weir run FILE`.
 pub(crate) fn apply_file(
     client: &Client,
     file: &Path,

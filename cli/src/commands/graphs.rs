@@ -1,12 +1,14 @@
 //! `weir graph …`
 
-use serde_json::Value;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use serde_json::{Value, json};
 
 use super::validate::rows;
 use crate::args::GraphCommand;
 use crate::client::{Client, segment};
 use crate::exit::Failure;
-use crate::output::{Output, Rows, cell, shorten};
+use crate::output::{Output, Progress, Rows, cell, shorten};
 
 pub(super) fn graph(
     client: &Client,
@@ -14,8 +16,9 @@ pub(super) fn graph(
     output: &mut Output,
 ) -> anyhow::Result<()> {
     match command {
-        GraphCommand::List(limit) => {
-            let list = client.list("/api/v1/graphs", &[], limit.limit)?;
+        GraphCommand::List { deleted, limit } => {
+            let query = [("deleted", deleted.to_string())];
+            let list = client.list("/api/v1/graphs", &query, limit.limit)?;
             output.print(&list, |value| Rows {
                 header: &["GRAPH", "VERSION", "EPOCH", "STATE"],
                 rows: rows(value, |item| {
@@ -48,25 +51,119 @@ pub(super) fn graph(
             if let Some(items) = history.as_array_mut() {
                 items.truncate(limit.limit as usize);
             }
-            output.print(&serde_json::json!({ "items": history }), |value| Rows {
-                header: &["EPOCH", "KIND", "VERSION", "AT"],
+            output.print(&json!({ "items": history }), |value| Rows {
+                header: &["EPOCH", "KIND", "VERSION", "STATE", "AT"],
                 rows: rows(value, |item| {
                     vec![
                         cell(item, "epoch"),
                         cell(item, "kind"),
                         shorten(&cell(item, "version"), 13),
+                        cell(item, "state"),
                         cell(item, "at"),
                     ]
                 }),
             })?;
         }
+        GraphCommand::Pause { name } => {
+            let done = act(client, &name, "pause", b"")?;
+            print(&done, "was paused already", output)?;
+        }
+        GraphCommand::Resume { name } => {
+            let done = act(client, &name, "resume", b"")?;
+            print(&done, "was not paused", output)?;
+        }
+        GraphCommand::Rollback { name, to } => {
+            let body = to.map_or_else(String::new, |to| json!({ "to": to }).to_string());
+            let done = act(client, &name, "rollback", body.as_bytes())?;
+            print(&done, "was active already", output)?;
+            note_state(&done, output.progress());
+        }
+        GraphCommand::Delete { name, yes } => {
+            if !yes {
+                confirm(&name)?;
+            }
+            let done = client.delete(&path(&name))?;
+            print(&done, "was deleted already", output)?;
+        }
     }
     Ok(())
 }
 
+fn path(name: &str) -> String {
+    format!("/api/v1/graphs/{}", segment(name))
+}
+
+fn act(client: &Client, name: &str, what: &str, body: &[u8]) -> Result<Value, Failure> {
+    client.post(&format!("{}/{what}", path(name)), "application/json", body)
+}
+
+/// `{name, version, epoch, state, changed}`; `same` says why nothing has changed.
+fn print(done: &Value, same: &str, output: &mut Output) -> std::io::Result<()> {
+    output.print(done, |done| Rows {
+        header: &["GRAPH", "VERSION", "EPOCH", "STATE", "CHANGED"],
+        rows: vec![vec![
+            cell(done, "name"),
+            shorten(&cell(done, "version"), 13),
+            cell(done, "epoch"),
+            cell(done, "state"),
+            changed(done, same),
+        ]],
+    })
+}
+
+/// Whether something has changed, for a person.
+pub(super) fn changed(done: &Value, same: &str) -> String {
+    if done["changed"] == json!(true) {
+        "yes".to_owned()
+    } else {
+        format!("no, {same}")
+    }
+}
+
+/// Says of a graph that was changed and does not run why it does not.
+pub(super) fn note_state(done: &Value, progress: Progress) {
+    let name = cell(done, "name");
+    match done["state"].as_str() {
+        Some("paused") => progress.note(&format!(
+            "graph \"{name}\" is paused: its triggers are parked until  weir graph resume {name}"
+        )),
+        Some("resuming") => progress.note(&format!(
+            "graph \"{name}\" is resuming: what was parked runs first"
+        )),
+        _ => {}
+    }
+}
+
+/// Asks a person; without one, `--yes` has to stand on the command line.
+fn confirm(name: &str) -> Result<(), Failure> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Failure::usage(format!(
+            "this deletes graph \"{name}\", and nobody is there to be asked; say --yes"
+        )));
+    }
+    let asked = write!(
+        io::stderr(),
+        "Delete graph \"{name}\"? It takes no triggers any more, and what is parked becomes dead letters. [y/N] "
+    );
+    let mut answer = String::new();
+    let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
+    let answer = answer.trim();
+    if read.is_ok() && (answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")) {
+        return Ok(());
+    }
+    Err(Failure::failed("nothing was deleted"))
+}
+
 /// One graph as the server shows it.
 pub(super) fn get(client: &Client, name: &str) -> Result<Value, Failure> {
-    client.get(&format!("/api/v1/graphs/{}", segment(name)), &[])
+    client.get(&path(name), &[])
+}
+
+fn state(graph: &Value) -> String {
+    match graph["paused_at"].as_str() {
+        Some(at) => format!("{} (paused at {at})", cell(graph, "state")),
+        None => cell(graph, "state"),
+    }
 }
 
 fn table(graph: &Value) -> Rows {
@@ -86,7 +183,7 @@ fn table(graph: &Value) -> Rows {
             row("graph", cell(graph, "name")),
             row("version", cell(graph, "version")),
             row("epoch", cell(graph, "epoch")),
-            row("state", cell(graph, "state")),
+            row("state", state(graph)),
             row(
                 "triggers",
                 names("triggers", |t| {

@@ -82,7 +82,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Run(args) => return run::run(&args, &global, hooks.ephemeral, output),
         Command::Graph(command) => graphs::graph(&client(&global)?, command, output)?,
         Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
-        Command::Dlq(command) => dead_letters::dlq(&client(&global)?, command, output)?,
+        Command::Dlq(command) => return dead_letters::dlq(&client(&global)?, command, output),
         Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
         Command::Doctor(args) => return doctor::doctor(&args, &global, output),
         Command::Topics(command) => return topics::topics(&command, &global, output),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use topics::catalog::{
     DOCTOR_PREFIX, GROUP_PROCESSORS, GROUP_READERS, GROUP_SINKS_PREFIX, GROUP_SOURCES_PREFIX,
-    LANE_PREFIX, SOURCE_PREFIX, TopicSpec,
+    GROUP_TOPICS, LANE_PREFIX, SOURCE_PREFIX, TopicSpec,
 };
 use topics::kafka::admin::granted::{Granted, Operation};
 
@@ -147,14 +147,16 @@ fn of_role(topics: &[TopicSpec], role: Role, need: &mut impl FnMut(Resource, &[O
 }
 
 fn groups(role: Role) -> Vec<String> {
-    let own = match role {
-        Role::Ingest => format!("{GROUP_SOURCES_PREFIX}{}", ingest::KIND),
-        Role::Control => format!("{GROUP_SOURCES_PREFIX}{}", control::KIND),
-        Role::Processor => GROUP_PROCESSORS.to_owned(),
+    let source = |kind: &str| format!("{GROUP_SOURCES_PREFIX}{kind}");
+    let mut own = match role {
+        Role::Ingest => vec![source(ingest::KIND)],
+        Role::Control => vec![source(control::KIND), source(control::REDRIVES_KIND)],
+        Role::Processor => vec![GROUP_PROCESSORS.to_owned(), GROUP_TOPICS.to_owned()],
         // all that it reads, it reads as a member
         Role::Sink => return vec![format!("{GROUP_SINKS_PREFIX}{DESTINATION}")],
     };
-    vec![own, GROUP_READERS.to_owned()]
+    own.push(GROUP_READERS.to_owned());
+    own
 }
 
 /// How the transactional ids of a role begin.
@@ -253,7 +255,7 @@ mod tests {
                 (topic.name.to_string(), BTreeSet::from(all))
             })
             .collect();
-        let groups: Granted = [GROUP_PROCESSORS, GROUP_READERS]
+        let groups: Granted = [GROUP_PROCESSORS, GROUP_READERS, GROUP_TOPICS]
             .map(|name| (name.to_owned(), BTreeSet::from([Operation::Read])))
             .into();
         assert!(missing(&needed, &all, &groups).is_empty());

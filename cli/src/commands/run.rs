@@ -57,7 +57,9 @@ fn fire(
     output: &mut Output,
 ) -> anyhow::Result<Exit> {
     let deadline = Instant::now() + args.timeout;
-    let trigger = trigger(&graphs::get(client, graph)?, args.trigger.as_deref())?;
+    let shown = graphs::get(client, graph)?;
+    runs(&shown)?;
+    let trigger = trigger(&shown, args.trigger.as_deref())?;
     let path = format!(
         "/api/v1/graphs/{}/triggers/{}/batch",
         segment(graph),
@@ -120,6 +122,21 @@ fn wait(client: &Client, id: &str, deadline: Instant) -> Result<Value, Failure> 
             Err(refused) if refused.status == 404 => {}
             Err(refused) => return Err(refused.into_failure()),
         }
+    }
+}
+
+/// Whoever fires a graph that does not run would wait in vain.
+fn runs(graph: &Value) -> Result<(), Failure> {
+    let name = cell(graph, "name");
+    match graph["state"].as_str() {
+        Some("paused") => Err(Failure::failed(format!(
+            "graph \"{name}\" is paused, and nothing would come of it; first:  weir graph resume {name}"
+        ))),
+        Some("deleted") => Err(Failure::new(
+            Exit::NotFound,
+            format!("graph \"{name}\" was deleted; apply it to bring it back"),
+        )),
+        _ => Ok(()),
     }
 }
 

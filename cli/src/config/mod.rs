@@ -36,10 +36,13 @@ pub(crate) struct Config {
     pub(crate) client: ClientSection,
     pub(crate) kafka: KafkaSection,
     pub(crate) topics: TopicsSection,
+    pub(crate) registry: RegistrySection,
     pub(crate) store: StoreSection,
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
     pub(crate) control: ControlSection,
+    /// What graphs of each tenant may do; until accounts exist there is `default`.
+    pub(crate) tenants: BTreeMap<String, TenantSection>,
 }
 
 /// The server that commands ask.
@@ -87,6 +90,20 @@ pub(crate) struct TopicsSection {
     pub(crate) create: bool,
 }
 
+/// The schema registry. Without one Weir's records carry ids of Weir's own, and topics in Avro cannot be read.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RegistrySection {
+    /// The root of its API, which is Confluent's: `http://registry:8081`; of Apicurio `http://…/apis/ccompat/v7`.
+    pub(crate) url: Option<Hidden>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Hidden>,
+    /// A request that takes longer is given up.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) timeout: Duration,
+}
+
 /// What is at rest: graphs, modules and the inbox.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -103,6 +120,8 @@ pub(crate) struct ProcessorSection {
     pub(crate) lanes: usize,
     /// Beside them, the same that read `weir.hops`, at most as many; 0: the lanes read both.
     pub(crate) hop_lanes: usize,
+    /// Beside them, the same that read the topics of users which graphs ask for, at most as many; 0: none here.
+    pub(crate) topic_lanes: usize,
     /// Threads of each lane that run steps.
     pub(crate) workers: usize,
     /// The goal for how long a result waits for its commit.
@@ -130,6 +149,18 @@ pub(crate) struct SinkSection {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ControlSection {}
 
+/// What a tenant's graphs may do. Nothing that is not granted.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TenantSection {
+    /// Topics that triggers may read, such as `["orders", "shop.*"]`; a `*` at the end stands for any rest.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) topics_read: Vec<String>,
+    /// Topics that sinks may write.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) topics_write: Vec<String>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -139,10 +170,12 @@ impl Default for Config {
             client: ClientSection::default(),
             kafka: KafkaSection::default(),
             topics: TopicsSection::default(),
+            registry: RegistrySection::default(),
             store: StoreSection::default(),
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
             control: ControlSection::default(),
+            tenants: BTreeMap::new(),
         }
     }
 }
@@ -161,12 +194,24 @@ impl Default for KafkaSection {
     }
 }
 
+impl Default for RegistrySection {
+    fn default() -> Self {
+        Self {
+            url: None,
+            user: None,
+            password: None,
+            timeout: topics::RegistryConfig::default().timeout,
+        }
+    }
+}
+
 impl Default for ProcessorSection {
     fn default() -> Self {
         let defaults = processor::ProcessorConfig::default();
         Self {
             lanes: defaults.lanes,
             hop_lanes: 1,
+            topic_lanes: defaults.topic_lanes,
             workers: defaults.workers,
             commit_interval: COMMIT_INTERVAL,
             batch_records_max: defaults.batch_records_max,
@@ -207,11 +252,27 @@ impl KafkaSection {
     }
 }
 
+impl RegistrySection {
+    /// What it is asked with; without a url there is none.
+    pub(crate) fn client(&self) -> Option<topics::RegistryConfig> {
+        let url = self.url.as_ref().map(Hidden::expose);
+        let url = url.filter(|url| !url.is_empty())?;
+        let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Some(topics::RegistryConfig {
+            url: url.to_owned(),
+            user: self.user.as_deref().and_then(text),
+            password: self.password.as_ref().map(Hidden::expose).and_then(text),
+            timeout: self.timeout,
+        })
+    }
+}
+
 impl ProcessorSection {
     pub(crate) fn lanes(&self) -> processor::ProcessorConfig {
         processor::ProcessorConfig {
             lanes: self.lanes,
             hop_lanes: self.hop_lanes,
+            topic_lanes: self.topic_lanes,
             workers: self.workers,
             commit_interval: self.commit_interval,
             batch_records_max: self.batch_records_max,
@@ -222,6 +283,18 @@ impl ProcessorSection {
 }
 
 impl Config {
+    /// What tenants may read and write.
+    pub(crate) fn grants(&self) -> control::Grants {
+        let granted = |(name, tenant): (&String, &TenantSection)| {
+            let granted = control::Granted {
+                topics_read: tenant.topics_read.clone(),
+                topics_write: tenant.topics_write.clone(),
+            };
+            (name.clone(), granted)
+        };
+        self.tenants.iter().map(granted).collect()
+    }
+
     /// The rules that go across fields, and the bounds; in words, with the key.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let (kafka, processor) = (&self.kafka, &self.processor);
@@ -254,6 +327,12 @@ impl Config {
             hour * 24,
         )?;
         within(
+            "registry.timeout",
+            self.registry.timeout,
+            Duration::from_millis(100),
+            second * 60,
+        )?;
+        within(
             "processor.commit_interval",
             processor.commit_interval,
             Duration::ZERO,
@@ -275,6 +354,21 @@ impl Config {
         ] {
             if value == 0 || value > most {
                 return Err(format!("{name} is {value}; set it to 1 to {most}"));
+            }
+        }
+        for (name, tenant) in &self.tenants {
+            for (key, topics) in [
+                ("topics_read", &tenant.topics_read),
+                ("topics_write", &tenant.topics_write),
+            ] {
+                let fault = topics
+                    .iter()
+                    .find_map(|topic| control::Granted::fault(topic));
+                if let Some(fault) = fault {
+                    return Err(format!(
+                        "tenants.{name}.{key}: {fault}; write names of topics, a * at the end for any rest"
+                    ));
+                }
             }
         }
         Ok(())

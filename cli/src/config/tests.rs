@@ -152,6 +152,30 @@ fn properties_and_secrets() {
 }
 
 #[test]
+fn a_registry_and_its_secrets() {
+    assert_eq!(loaded("", &[]).expect("settings").registry.client(), None);
+    let empty = loaded("", &[("WEIR_REGISTRY__URL", "")]).expect("settings");
+    assert_eq!(empty.registry.client(), None, "as none");
+    let config = loaded(
+        "[registry]\nurl = \"http://weir:hunter2@registry:8081\"\nuser = \"ada\"\n",
+        &[
+            ("WEIR_REGISTRY__PASSWORD", "hunter2"),
+            ("WEIR_REGISTRY__TIMEOUT", "500ms"),
+        ],
+    )
+    .expect("settings");
+    let client = config.registry.client().expect("a registry");
+    assert_eq!(client.user.as_deref(), Some("ada"));
+    assert_eq!(client.password.as_deref(), Some("hunter2"));
+    assert_eq!(client.timeout, Duration::from_millis(500));
+    for shown in [format!("{config:?}"), format!("{client:?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let error = loaded("[registry]\ntimeout = \"2m\"\n", &[]).expect_err("refused");
+    assert_eq!(error, "registry.timeout is 2m; set it to 100ms to 1m");
+}
+
+#[test]
 fn a_secret_of_the_environment_is_not_repeated() {
     let error =
         loaded("", &[("WEIR_STORE__URLL", "postgres://u:hunter2@h/d")]).expect_err("refused");
@@ -167,12 +191,33 @@ fn the_schema_knows_every_section() {
         "client",
         "kafka",
         "topics",
+        "registry",
         "store",
         "processor",
         "sink",
         "control",
+        "tenants",
     ] {
         assert!(schema["properties"][section].is_object(), "{section}");
     }
     assert_eq!(schema["additionalProperties"], false);
+}
+
+#[test]
+fn what_a_tenant_may_read_and_write() {
+    let file = "[tenants.default]\ntopics_read = [\"orders\", \"shop.*\"]\n";
+    let environment = [("WEIR_TENANTS__DEFAULT__TOPICS_WRITE", "priced, bills.*")];
+    let config = loaded(file, &environment).expect("settings");
+    let tenant = &config.tenants["default"];
+    assert_eq!(tenant.topics_read, ["orders", "shop.*"]);
+    assert_eq!(tenant.topics_write, ["priced", "bills.*"]);
+    for (wrong, said) in [
+        ("topics_read = [\"a*b\"]", "tenants.default.topics_read"),
+        ("topics_write = [\"weir.results\"]", "Weir's own"),
+        ("topics_write = 3", "write a list"),
+        ("topics = []", "topics_read"),
+    ] {
+        let error = loaded(&format!("[tenants.default]\n{wrong}\n"), &[]).expect_err(wrong);
+        assert!(error.contains(said), "{wrong}: {error}");
+    }
 }

@@ -53,6 +53,28 @@ impl fmt::Display for Flat {
     }
 }
 
+/// `["a", "b"]`; from the environment `a,b`.
+pub(super) mod list {
+    use super::*;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        List(Vec<String>),
+        Text(String),
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        let names = match Written::deserialize(from) {
+            Ok(Written::List(names)) => return Ok(names),
+            Ok(Written::Text(names)) => names,
+            Err(_) => return Err(D::Error::custom("write a list, such as [\"a\", \"b\"]")),
+        };
+        let name = |name: &str| Some(name.trim().to_owned()).filter(|name| !name.is_empty());
+        Ok(names.split(',').filter_map(name).collect())
+    }
+}
+
 pub(super) mod duration {
     use super::*;
 

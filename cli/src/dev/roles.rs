@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use control::{Grants, MissingTopics};
 use processor::ProcessorConfig;
 use store::Store;
 use tokio::runtime::Runtime;
@@ -16,6 +17,8 @@ use crate::roles::{self, Front, Line, Parts, Server, now_ms, signals::Signals};
 
 /// How often the embedded log drops what is past its topics' retention.
 const RETENTION: Duration = Duration::from_secs(60);
+/// Of a user's topic, which is made when the first graph names it.
+const USER_PARTITIONS: u32 = 4;
 const HEALTH: Duration = Duration::from_millis(500);
 /// How long the lanes may take to get their partitions from a log in this very process.
 const JOIN: Duration = Duration::from_secs(10);
@@ -76,6 +79,11 @@ impl Roles {
             history: folder.join("history.db"),
             modules: folder.join("modules"),
             api_key: config.api_key,
+            grants: Grants::everything(),
+            missing_topics: MissingTopics::Created {
+                partitions: USER_PARTITIONS,
+            },
+            registry: None,
         };
         let line = Line::start(parts, runtime.handle())?;
         let deadline = Instant::now() + JOIN;

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::Router;
-use control::{Activations, ControlState, History};
+use control::{Activations, ControlState, Grants, History, MissingTopics, Redrives};
 use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, ProcessorConfig};
@@ -19,7 +19,7 @@ use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
 use store::{Claimed, Store};
 use tokio::runtime::Handle;
-use topics::Log;
+use topics::{Log, Registry};
 
 use super::front::Behind;
 use super::processing::{Making, Processing};
@@ -38,6 +38,11 @@ pub(crate) struct Parts {
     /// Compiled modules.
     pub(crate) modules: PathBuf,
     pub(crate) api_key: Option<String>,
+    /// What graphs may do with users' topics.
+    pub(crate) grants: Grants,
+    pub(crate) missing_topics: MissingTopics,
+    /// Weir's own schemas are registered in it.
+    pub(crate) registry: Option<Registry>,
 }
 
 /// The running roles.
@@ -48,6 +53,7 @@ pub(crate) struct Line {
     inbox: Option<InboxSource>,
     following: Option<Following>,
     activations: Option<Arc<Activations>>,
+    redrives: Option<Arc<Redrives>>,
     processing: Option<Processing>,
     sink: Option<Sink>,
     store: Store,
@@ -66,6 +72,7 @@ impl Line {
             inbox: None,
             following: None,
             activations: None,
+            redrives: None,
             processing: None,
             sink: None,
             store: parts.store.clone(),
@@ -81,11 +88,19 @@ impl Line {
             let activations =
                 Activations::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
             line.activations = Some(Arc::new(activations));
+            let redrives =
+                Redrives::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
+            line.redrives = Some(Arc::new(redrives));
         }
         let state = ControlState {
             store: parts.store.clone(),
             history: History::open(&parts.history),
+            log: parts.log.clone(),
+            grants: parts.grants.clone(),
+            missing_topics: parts.missing_topics.clone(),
+            registry: parts.registry.clone(),
             activations: line.activations.clone(),
+            redrives: line.redrives.clone(),
             api_key: parts.api_key.as_deref().map(Arc::from),
             readiness: Vec::new(),
         };
@@ -141,7 +156,7 @@ impl Line {
             following.stop();
         }
         let processed = self.processing.map_or(Ok(()), Processing::stop);
-        drop((self.activations, self.control, self.routes));
+        drop((self.activations, self.redrives, self.control, self.routes));
         let landed = self.sink.map_or(Ok(()), |sink| {
             sink.stop().context("the sink did not stop cleanly")
         });
@@ -177,7 +192,8 @@ fn processing(
         engine,
         runtime.clone(),
         &parts.processing,
-    );
+    )
+    .with_registry(parts.registry.clone());
     let making = Making {
         log: parts.log.clone(),
         store: parts.store.clone(),

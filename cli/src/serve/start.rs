@@ -1,4 +1,4 @@
-//! The start: brokers, topics and the store are waited for, each said once and then now and then; then the roles begin.
+//! The start: brokers, topics, the store and the registry are waited for, each said once and then now and then; then the roles begin.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use control::MissingTopics;
+use schemas::records::wire;
 use store::Store;
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
-use topics::{Disposition, Kafka, Log, LogError, catalog};
+use topics::registry::register_own;
+use topics::{Disposition, Kafka, Log, LogError, Registry, catalog};
 
 use super::plan::Plan;
 use crate::exit::Failure;
@@ -36,6 +39,10 @@ pub(super) fn start(
         ("roles", "waiting for kafka and the store".to_owned()),
     ] {
         board.note(part, Err(waiting));
+    }
+    let registry = registry(plan, runtime)?;
+    if let Some(registry) = &registry {
+        board.note("registry", Err(format!("connecting to {}", registry.at())));
     }
     let waits = Waits { board, stop };
     let admin = Admin::new(&plan.kafka)?;
@@ -108,6 +115,23 @@ pub(super) fn start(
         return Ok(None);
     };
 
+    if let Some(registry) = &registry {
+        // before anything is written: the ids are those that its records carry
+        let registered = waits.until("registry", || {
+            match runtime.block_on(register_own(registry)) {
+                Err(error) if error.disposition() == Disposition::Retry => {
+                    Ok(Err(format!("cannot register Weir's schemas: {error}")))
+                }
+                registered => Ok(Ok(registered?)),
+            }
+        })?;
+        let Some(ids) = registered else {
+            return Ok(None);
+        };
+        tracing::info!(registry = registry.at(), "Weir's schemas are registered");
+        wire::use_ids(ids)?;
+    }
+
     std::fs::create_dir_all(&plan.config.data)
         .with_context(|| format!("cannot create the folder {}", plan.config.data.display()))?;
     let started = waits.until("roles", || {
@@ -133,6 +157,11 @@ pub(super) fn start(
             history: plan.config.sink.path.clone(),
             modules: plan.config.data.join("modules"),
             api_key: plan.api_key.clone(),
+            grants: plan.config.grants(),
+            missing_topics: MissingTopics::Refused {
+                brokers: plan.kafka.brokers.clone(),
+            },
+            registry: registry.clone(),
         };
         match Line::start(parts, runtime) {
             Err(error) if passes(&error) => Ok(Err(format!("cannot start: {error:#}"))),
@@ -145,6 +174,17 @@ pub(super) fn start(
         tracing::info!("the roles run");
     }
     Ok(started)
+}
+
+/// The one that the settings name. Nothing is asked of it here.
+fn registry(plan: &Plan, runtime: &Handle) -> anyhow::Result<Option<Registry>> {
+    let made = plan
+        .config
+        .registry
+        .client()
+        .map(|config| Registry::new(config, runtime.clone()));
+    made.transpose()
+        .map_err(|error| Failure::usage(error.to_string()).into())
 }
 
 /// Without our own frame around it.

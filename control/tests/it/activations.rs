@@ -43,6 +43,7 @@ impl Bench {
             source: String::new(),
             webhooks: Vec::new(),
             at_ms: 1,
+            ..NewVersion::default()
         };
         self.runtime.block_on(self.store.apply(new)).unwrap().epoch
     }
@@ -129,6 +130,7 @@ fn a_fenced_source_copies_nothing_more() {
                 version: schemas::graph::version(b"2"),
                 epoch: second,
                 kind: schemas::activation::ActivationKind::Applied,
+                state: schemas::activation::ActivationState::Active,
             }
             .encode(),
         ),
@@ -149,4 +151,35 @@ fn a_fenced_source_copies_nothing_more() {
     source.wake();
     // It is fenced, opens the shard anew after a while, and goes on from the other's position.
     assert_eq!(epochs(&bench.read_to(third)), [first, second, third]);
+}
+
+/// Each change says what the graph is after it.
+#[test]
+fn every_kind_of_change_is_copied_with_its_state() {
+    use schemas::activation::{ActivationKind as Kind, ActivationState as State};
+    let bench = Bench::new();
+    bench.apply("a", "1");
+    let last = bench.runtime.block_on(async {
+        let store = &bench.store;
+        store.pause("default", "a", 2).await.unwrap();
+        let resumed = store.resume("default", "a", 3).await.unwrap();
+        assert!(store.settled("default", "a", resumed.epoch).await.unwrap());
+        store.delete("default", "a", 4).await.unwrap().epoch
+    });
+    let _source = bench.start();
+    let copied: Vec<(Kind, State)> = bench
+        .read_to(last)
+        .into_iter()
+        .map(|activation| (activation.kind, activation.state))
+        .collect();
+    assert_eq!(
+        copied,
+        [
+            (Kind::Applied, State::Active),
+            (Kind::Paused, State::Paused),
+            (Kind::Resumed, State::Resuming),
+            (Kind::Settled, State::Active),
+            (Kind::Deleted, State::Deleted),
+        ]
+    );
 }

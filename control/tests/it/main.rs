@@ -7,4 +7,7 @@ mod activations;
 mod dead_letters;
 mod executions;
 mod graphs;
+mod lifecycle;
+mod redrives;
 mod support;
+mod topics;

@@ -53,7 +53,12 @@ impl Server {
             let state = ControlState {
                 store,
                 history: History::open(&path),
+                log: Arc::new(topics::Embedded::memory()),
+                grants: control::Grants::everything(),
+                missing_topics: control::MissingTopics::Created { partitions: 4 },
+                registry: None,
                 activations: None,
+                redrives: None,
                 api_key: None,
                 readiness: Vec::new(),
             };
@@ -91,6 +96,10 @@ impl Server {
                 .content_type("application/json")
                 .send(body.to_string()),
         )
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        answer(agent().delete(format!("{}{path}", self.url)).call())
     }
 
     pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {

@@ -76,6 +76,7 @@ pub(crate) async fn apply(store: &Store, graph: &str) -> Activation {
         canonical,
         source: graph.to_owned(),
         at_ms: 1,
+        ..NewVersion::default()
     };
     store.apply(new).await.unwrap()
 }

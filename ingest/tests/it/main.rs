@@ -4,6 +4,7 @@
 
 mod cluster;
 mod inbox;
+mod lifecycle;
 mod line;
 mod manual;
 mod refusals;

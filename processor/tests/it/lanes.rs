@@ -101,6 +101,7 @@ impl Line {
             source: text,
             webhooks: vec![],
             at_ms: 1,
+            ..NewVersion::default()
         };
         self.runtime.block_on(self.store.apply(new)).unwrap();
     }
@@ -385,6 +386,7 @@ fn a_graph_applied_again_is_what_the_next_trigger_runs() {
         version: String::new(),
         epoch: 2,
         kind: schemas::activation::ActivationKind::Applied,
+        state: schemas::activation::ActivationState::Active,
     };
     line.runtime
         .block_on(line.log.appender().append(vec![raw(

@@ -33,9 +33,14 @@ pub enum CanonicalError {
     /// A module is named by something else than its digest.
     #[error("the step \"{step}\" uses \"{uses}\", which is no digest; resolve the graph first")]
     Unresolved { step: String, uses: String },
-    /// A webhook's schema is still a file's path.
-    #[error("the trigger \"{trigger}\" names the schema file \"{file}\"; resolve the graph first")]
-    NotInlined { trigger: String, file: String },
+    /// A webhook's or topic sink's schema is still a file's path.
+    #[error("{part} \"{name}\" names the schema file \"{file}\"; resolve the graph first")]
+    NotInlined {
+        /// `trigger` or `sink`.
+        part: &'static str,
+        name: String,
+        file: String,
+    },
     /// The bytes are no graph.
     #[error("{0}")]
     Problems(#[from] Problems),
@@ -67,10 +72,16 @@ impl Graph {
                 });
             }
         }
-        for trigger in &self.triggers {
-            if let Some(file) = schema_file(trigger) {
+        let files = self
+            .triggers
+            .iter()
+            .map(|t| ("trigger", &t.name, trigger_schema(t)));
+        let files = files.chain(self.sinks.iter().map(|s| ("sink", &s.name, sink_schema(s))));
+        for (part, name, schema) in files {
+            if let Some(file) = schema.filter(|schema| is_path(schema)) {
                 return Err(CanonicalError::NotInlined {
-                    trigger: trigger.name.clone(),
+                    part,
+                    name: name.clone(),
                     file: file.to_owned(),
                 });
             }
@@ -121,29 +132,23 @@ impl Graph {
                 }
             }
         }
+        let origin = &self.origin;
         for trigger in &mut graph.triggers {
-            let Some(name) = schema_file(trigger).map(str::to_owned) else {
-                continue;
-            };
-            let at = self
-                .origin
-                .place(&format!("triggers/{}/webhook/schema", trigger.name));
-            let text = with.file(&name);
-            let schema = text.and_then(|text| match serde_json::from_str::<Value>(&text) {
-                Ok(schema @ Value::Object(_)) => Ok(write(&schema)),
-                Ok(_) => Err("it is JSON, but no object".to_owned()),
-                Err(error) => Err(format!("it is not JSON: {error}")),
-            });
-            match (schema, &mut trigger.kind) {
-                (Ok(schema), TriggerKind::Webhook(webhook)) => webhook.schema = Some(schema),
-                (Ok(_), _) => {}
-                (Err(why), _) => {
-                    report.add(
-                        at,
-                        format!("the schema file \"{name}\" cannot be used: {why}"),
-                        "a JSON Schema file, seen from the graph file",
-                    );
-                }
+            let at = format!("triggers/{}/webhook/schema", trigger.name);
+            if let TriggerKind::Webhook(webhook) = &mut trigger.kind {
+                inline(
+                    &mut webhook.schema,
+                    "JSON",
+                    origin.place(&at),
+                    with,
+                    &mut report,
+                );
+            }
+        }
+        for sink in &mut graph.sinks {
+            let at = format!("sinks/{}/topic/schema", sink.name);
+            if let SinkKind::Topic { schema, .. } = &mut sink.kind {
+                inline(schema, "Avro", origin.place(&at), with, &mut report);
             }
         }
         if !report.is_clean() {
@@ -185,13 +190,51 @@ impl PartialEq for Graph {
     }
 }
 
-fn schema_file(trigger: &Trigger) -> Option<&str> {
+fn trigger_schema(trigger: &Trigger) -> Option<&str> {
     match &trigger.kind {
-        TriggerKind::Webhook(webhook) => webhook
-            .schema
-            .as_deref()
-            .filter(|schema| !schema.starts_with('{')),
+        TriggerKind::Webhook(webhook) => webhook.schema.as_deref(),
         _ => None,
+    }
+}
+
+fn sink_schema(sink: &Sink) -> Option<&str> {
+    match &sink.kind {
+        SinkKind::Topic { schema, .. } => schema.as_deref(),
+        _ => None,
+    }
+}
+
+fn is_path(schema: &str) -> bool {
+    !schema.starts_with('{')
+}
+
+/// Puts the text of the file that is named in the place of its name.
+fn inline(
+    schema: &mut Option<String>,
+    kind: &str,
+    at: super::problem::Span,
+    with: &mut dyn Resolve,
+    report: &mut Report,
+) {
+    let Some(name) = schema.clone().filter(|schema| is_path(schema)) else {
+        return;
+    };
+    let text = with.file(&name);
+    let read = text.and_then(|text| match serde_json::from_str::<Value>(&text) {
+        Ok(schema @ Value::Object(_)) => Ok(write(&schema)),
+        Ok(_) => Err("it is JSON, but no object".to_owned()),
+        Err(error) => Err(format!("it is not JSON: {error}")),
+    });
+    match read {
+        Ok(text) => *schema = Some(text),
+        Err(why) => report.add(
+            at,
+            format!("the schema file \"{name}\" cannot be used: {why}"),
+            &*format!(
+                "{} {kind} Schema file, seen from the graph file",
+                if kind == "Avro" { "an" } else { "a" }
+            ),
+        ),
     }
 }
 
@@ -216,13 +259,7 @@ fn trigger_file(trigger: &Trigger) -> TriggerFile {
                 },
                 secret: verify.secret.clone(),
             });
-            let schema = webhook
-                .schema
-                .as_ref()
-                .map(|schema| match schema.starts_with('{') {
-                    true => file::BodySchemaFile::Inline(object(schema)),
-                    false => file::BodySchemaFile::Path(schema.clone()),
-                });
+            let schema = webhook.schema.as_deref().map(schema_value);
             file.webhook = Some(file::WebhookFile {
                 path: webhook.path.clone(),
                 verify,
@@ -258,6 +295,13 @@ fn trigger_file(trigger: &Trigger) -> TriggerFile {
         }
     }
     file
+}
+
+fn schema_value(schema: &str) -> file::BodySchemaFile {
+    match is_path(schema) {
+        false => file::BodySchemaFile::Inline(object(schema)),
+        true => file::BodySchemaFile::Path(schema.to_owned()),
+    }
 }
 
 fn format_file(word: &str) -> file::FormatFile {
@@ -345,12 +389,18 @@ fn sink_file(sink: &Sink) -> SinkFile {
                 table: table.clone(),
             });
         }
-        SinkKind::Topic { name, key, format } => {
+        SinkKind::Topic {
+            name,
+            key,
+            format,
+            schema,
+        } => {
             let key = key.as_ref().map(|key| key.text().to_owned());
             file.topic = Some(file::TopicSinkFile {
                 name: name.clone(),
                 key,
                 format: format_file(format),
+                schema: schema.as_deref().map(schema_value),
             });
         }
     }

@@ -413,6 +413,10 @@ pub(super) struct TopicSinkFile {
     pub(super) key: Option<String>,
     /// How the values are written.
     pub(super) format: FormatFile,
+    /// With `format: avro`, the Avro schema: a file's path, or the schema itself. It is registered under `TOPIC-value`;
+    /// without it the newest one there is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) schema: Option<BodySchemaFile>,
 }
 
 fn latest() -> String {

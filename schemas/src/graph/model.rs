@@ -25,6 +25,35 @@ pub struct Graph {
     pub(super) origin: Origin,
 }
 
+impl Graph {
+    /// The paths of its webhooks, each with its trigger's name.
+    pub fn webhooks(&self) -> Vec<(String, String)> {
+        let webhook = |trigger: &Trigger| match &trigger.kind {
+            TriggerKind::Webhook(webhook) => Some((webhook.path.clone(), trigger.name.clone())),
+            _ => None,
+        };
+        self.triggers.iter().filter_map(webhook).collect()
+    }
+
+    /// Its topic triggers, each with its name.
+    pub fn subscriptions(&self) -> impl Iterator<Item = (&str, &TopicTrigger)> {
+        self.triggers
+            .iter()
+            .filter_map(|trigger| match &trigger.kind {
+                TriggerKind::Topic(topic) => Some((trigger.name.as_str(), topic)),
+                _ => None,
+            })
+    }
+
+    /// The topics that its sinks write, each with the sink's name.
+    pub fn topics_written(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sinks.iter().filter_map(|sink| match &sink.kind {
+            SinkKind::Topic { name, .. } => Some((sink.name.as_str(), name.as_str())),
+            _ => None,
+        })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Trigger {
     pub name: String,
@@ -235,6 +264,9 @@ pub enum SinkKind {
         name: String,
         key: Option<Expr>,
         format: String,
+        /// An Avro schema's text (it begins with `{`), inlined from the file that the graph names; until `Graph::resolve`
+        /// that file's path. `None`: the newest one that is registered for the topic.
+        schema: Option<String>,
     },
 }
 

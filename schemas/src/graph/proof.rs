@@ -323,25 +323,29 @@ impl Proof<'_, '_, '_> {
                 secret: verify.secret,
             }
         });
-        let schema = file.schema.map(|schema| match schema {
+        let schema = self.schema(&format!("{path}/webhook/schema"), file.schema);
+        Webhook {
+            path: file.path,
+            verify,
+            schema,
+        }
+    }
+
+    /// A schema's text, or the path of the file that has it.
+    fn schema(&mut self, path: &str, schema: Option<file::BodySchemaFile>) -> Option<String> {
+        Some(match schema? {
             file::BodySchemaFile::Inline(map) => serde_json::Value::Object(map).to_string(),
             file::BodySchemaFile::Path(name) => {
                 if name.trim().is_empty() || name.starts_with('{') {
-                    let at = self.places.value(&format!("{path}/webhook/schema"));
                     self.report.add(
-                        at,
+                        self.places.value(path),
                         "\"schema\" is no path",
                         "write a file's path, or the schema itself as a map",
                     );
                 }
                 name
             }
-        });
-        Webhook {
-            path: file.path,
-            verify,
-            schema,
-        }
+        })
     }
 
     fn cron(&mut self, path: &str, cron: &file::CronFile) {
@@ -664,10 +668,22 @@ impl Proof<'_, '_, '_> {
             } => {
                 self.topic(&format!("{path}/topic/name"), &topic.name);
                 let key = self.expr(&format!("{path}/topic/key"), topic.key.as_deref());
+                let at = format!("{path}/topic/schema");
+                let is_avro = matches!(topic.format, file::FormatFile::Avro);
+                if topic.schema.is_some() && !is_avro {
+                    let help = "write format: avro, or leave the schema out";
+                    self.report.add(
+                        self.places.value(&at),
+                        "only a topic with format avro has a schema",
+                        help,
+                    );
+                }
+                let schema = self.schema(&at, topic.schema);
                 SinkKind::Topic {
                     name: topic.name,
                     key,
                     format: format_word(topic.format).to_owned(),
+                    schema,
                 }
             }
             SinkFile { postgres, .. } => self.postgres_sink(&path, postgres),

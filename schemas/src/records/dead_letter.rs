@@ -1,6 +1,10 @@
 //! A dead letter: the original record's key, value and headers unchanged, and headers that say where it came from and why.
 //!
 //! Not an Avro record: whoever redrives it copies the bytes. Headers are text, so that any Kafka client can read them.
+//!
+//! The headers are a block behind the original's own, and `weir-dead-tenant` is its first. So the last header of that name
+//! tells the two apart, whatever the original's headers were called: a record that died before, and was written again with
+//! all its headers, keeps the earlier block as part of the original.
 
 use bytes::Bytes;
 
@@ -9,6 +13,8 @@ use super::wire::RecordError;
 use crate::ExecutionId;
 
 const PREFIX: &str = "weir-dead-";
+/// The first of a block.
+const FIRST: &str = "weir-dead-tenant";
 
 /// Where a dead letter came from and why it died.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +35,7 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// The headers to append to the original's.
+    /// The headers to append to the original's, `weir-dead-tenant` first.
     pub fn headers(&self) -> Vec<(String, Bytes)> {
         let mut headers = Vec::with_capacity(11);
         let mut put = |name: &str, value: String| {
@@ -55,12 +61,28 @@ impl DeadLetter {
         headers
     }
 
-    /// Reads what `headers` wrote. Of several of one name the last counts: a redriven record may die again.
+    /// Reads what `headers` wrote, the last time where it did so several times: a redriven record may die again.
     pub fn from_headers(headers: &[(String, Bytes)]) -> Result<Self, RecordError> {
+        Self::of_block(&headers[start(headers).unwrap_or(headers.len())..])
+    }
+
+    /// The record's deaths, the first one first, where each was written again with all its headers.
+    pub fn all_of(headers: &[(String, Bytes)]) -> Vec<Self> {
+        let mut deaths = Vec::new();
+        let mut rest = headers;
+        while let Some(at) = start(rest) {
+            deaths.extend(Self::of_block(&rest[at..]));
+            rest = &rest[..at];
+        }
+        deaths.reverse();
+        deaths
+    }
+
+    /// `block`: begins with `weir-dead-tenant`.
+    fn of_block(block: &[(String, Bytes)]) -> Result<Self, RecordError> {
         let find = |name: &str| -> Option<String> {
-            let (_, value) = headers
+            let (_, value) = block
                 .iter()
-                .rev()
                 .find(|(n, _)| n.strip_prefix(PREFIX) == Some(name))?;
             Some(String::from_utf8_lossy(value).into_owned())
         };
@@ -86,12 +108,13 @@ impl DeadLetter {
         })
     }
 
-    /// The original's own headers: those that `headers` did not write.
+    /// The original's own headers, each as it was: those before the ones that `headers` wrote last.
     pub fn original_headers(headers: &[(String, Bytes)]) -> Vec<(String, Bytes)> {
-        headers
-            .iter()
-            .filter(|(name, _)| !name.starts_with(PREFIX))
-            .cloned()
-            .collect()
+        headers[..start(headers).unwrap_or(headers.len())].to_vec()
     }
+}
+
+/// Where the last block begins.
+fn start(headers: &[(String, Bytes)]) -> Option<usize> {
+    headers.iter().rposition(|(name, _)| name == FIRST)
 }

@@ -9,7 +9,7 @@ use crate::{Event, ExecutionId};
 
 /// The Avro schema of the present version.
 pub const SCHEMA: &str = include_str!("../../avro/hop.avsc");
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// An event and the edge it came over. `event.data` is empty where `reference` is set.
 #[derive(Clone, Debug, PartialEq, Eq)]

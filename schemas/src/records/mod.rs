@@ -4,6 +4,8 @@
 
 mod avro;
 mod dead_letter;
+mod detour;
+pub mod headers;
 mod hop;
 mod result;
 mod trigger;
@@ -13,6 +15,7 @@ pub mod wire;
 mod tests;
 
 pub use dead_letter::DeadLetter;
+pub use detour::{Attempt, Detour};
 pub use hop::{EdgeEvent, Hop, SCHEMA as HOP_SCHEMA};
 pub use result::{Failure, FailureKind, LogLine, Output, SCHEMA as RESULT_SCHEMA, SegmentResult};
 pub use trigger::{Payload, SCHEMA as TRIGGER_SCHEMA, Trigger};

@@ -11,7 +11,7 @@ use crate::ExecutionId;
 
 /// The Avro schema of the present version.
 pub const SCHEMA: &str = include_str!("../../avro/result.avsc");
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// What one segment came to. Nothing in it depends on when or where the segment ran, so running it again gives the
 /// same bytes.
@@ -74,9 +74,11 @@ pub enum FailureKind {
     Record,
     /// The record ended the process that ran it, three times.
     HostCrash,
+    /// A topic sink could not be written.
+    Sink,
 }
 
-const KINDS: [(FailureKind, &str); 13] = [
+const KINDS: [(FailureKind, &str); 14] = [
     (FailureKind::Rejected, "rejected"),
     (FailureKind::Fatal, "fatal"),
     (FailureKind::Retries, "retries-exhausted"),
@@ -90,6 +92,7 @@ const KINDS: [(FailureKind, &str); 13] = [
     (FailureKind::GraphGone, "graph-gone"),
     (FailureKind::Record, "record"),
     (FailureKind::HostCrash, "host-crash"),
+    (FailureKind::Sink, "sink"),
 ];
 
 impl FailureKind {

@@ -192,6 +192,13 @@ fn apache_avro_reads_and_writes_the_same_bytes() {
 }
 
 #[test]
+fn a_record_with_a_registrys_id_is_read() {
+    let mut bytes = trigger().encode().to_vec();
+    bytes[1..5].copy_from_slice(&[0, 0, 1, 7]);
+    assert_eq!(Trigger::decode(&bytes.into()).unwrap(), trigger());
+}
+
+#[test]
 fn an_array_in_several_blocks_or_with_sizes_is_read() {
     // [-1, size, item, 1, item, 0]: both forms of a block (Avro specification, "Arrays").
     let body = Bytes::from_static(&[1, 2, 6, 2, 8, 0]);
@@ -215,10 +222,8 @@ fn bad_bytes_have_a_reason() {
         b"{}",
         "the record starts with byte 0x7b instead of the wire format's 0x00",
     );
-    check(
-        &[0, 0, 0, 0, 9, 1],
-        "schema id 0x00000009 is not one of Weir's for a Trigger",
-    );
+    // an id of some registry: only its bytes say that it is no trigger
+    check(&[0, 0, 0, 0, 9, 1], "a negative length, at byte 5");
     check(
         &hop().encode(),
         "schema id 0x80000201 is not one of Weir's for a Trigger",
@@ -233,9 +238,8 @@ fn bad_bytes_have_a_reason() {
     );
 }
 
-#[test]
-fn a_dead_letter_says_where_it_came_from_and_keeps_the_originals_headers() {
-    let letter = DeadLetter {
+fn letter() -> DeadLetter {
+    DeadLetter {
         tenant: "default".into(),
         topic: "weir.triggers".into(),
         partition: 3,
@@ -247,20 +251,71 @@ fn a_dead_letter_says_where_it_came_from_and_keeps_the_originals_headers() {
         version: None,
         execution: Some(ID),
         step: Some("check".into()),
-    };
-    let original = vec![("traceparent".to_owned(), Bytes::from_static(b"00-x"))];
+    }
+}
+
+/// As a line each, for the golden text.
+fn told(headers: &[(String, Bytes)]) -> String {
+    let line = |(name, value): &(String, Bytes)| format!("{name}={}\n", value.escape_ascii());
+    headers.iter().map(line).collect()
+}
+
+#[test]
+fn a_dead_letter_says_where_it_came_from_and_keeps_the_originals_headers() {
+    let letter = letter();
+    let header = |name: &str, value: &'static [u8]| (name.to_owned(), Bytes::from_static(value));
+    // in order, twice the same name, no value, no UTF-8, and names that could be taken for ours
+    let original = vec![
+        header("traceparent", b"00-x"),
+        header("b", b"1"),
+        header("a", b"\xff\x00"),
+        header("b", b"1"),
+        header("", b""),
+        header("weir-dead-step", b"mine"),
+        header("weir-dead-letter", b"mine, too"),
+    ];
     let mut headers = original.clone();
-    headers.extend(
-        DeadLetter {
-            offset: 1,
-            ..letter.clone()
-        }
-        .headers(),
-    ); // it has died before
     headers.extend(letter.headers());
+    assert_eq!(
+        told(&headers),
+        include_str!("../../golden/dead_letter.headers")
+    );
     assert_eq!(DeadLetter::from_headers(&headers).unwrap(), letter);
     assert_eq!(DeadLetter::original_headers(&headers), original);
+    let nowhere = DeadLetter {
+        step: None,
+        ..letter.clone()
+    };
+    let mut headers = original.clone();
+    headers.extend(nowhere.headers());
+    assert_eq!(
+        DeadLetter::from_headers(&headers).unwrap(),
+        nowhere,
+        "the original's header is not ours"
+    );
     assert!(DeadLetter::from_headers(&original).is_err());
+    assert_eq!(DeadLetter::original_headers(&original), original);
+}
+
+#[test]
+fn a_letter_written_again_with_all_its_headers_may_die_again() {
+    let first = letter();
+    let again = DeadLetter {
+        offset: 77,
+        graph: None,
+        ..letter()
+    };
+    let mut headers = vec![("traceparent".to_owned(), Bytes::from_static(b"00-x"))];
+    headers.extend(first.headers());
+    let died_once = headers.clone();
+    headers.extend(again.headers());
+    assert_eq!(DeadLetter::from_headers(&headers).unwrap(), again);
+    assert_eq!(
+        DeadLetter::original_headers(&headers),
+        died_once,
+        "byte by byte what was read"
+    );
+    assert_eq!(DeadLetter::all_of(&headers), [first, again]);
 }
 
 proptest! {
@@ -276,6 +331,18 @@ proptest! {
             if let Ok(read) = Hop::decode(&bytes) { prop_assert_eq!(Hop::decode(&read.encode()).unwrap(), read); }
             if let Ok(read) = SegmentResult::decode(&bytes) { prop_assert!(SegmentResult::decode(&read.encode()).is_ok()); }
         }
+    }
+
+    #[test]
+    fn any_originals_headers_are_found_again(names: Vec<String>, odd in 0usize..4, value: Vec<u8>) {
+        let mut original: Vec<_> = names.into_iter().map(|n| (n, Bytes::from(value.clone()))).collect();
+        for name in ["weir-dead-tenant", "weir-dead-reason", "weir-dead-topic"].iter().take(odd) {
+            original.insert(original.len() / 2, ((*name).to_owned(), Bytes::from(value.clone())));
+        }
+        let mut headers = original.clone();
+        headers.extend(letter().headers());
+        prop_assert_eq!(DeadLetter::original_headers(&headers), original);
+        prop_assert_eq!(DeadLetter::from_headers(&headers).unwrap(), letter());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{Event, ExecutionId};
 
 /// The Avro schema of the present version.
 pub const SCHEMA: &str = include_str!("../../avro/trigger.avsc");
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// A payload: in the record, or in the store under its sha256.
 #[derive(Clone, Debug, PartialEq, Eq)]

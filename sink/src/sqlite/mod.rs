@@ -59,6 +59,7 @@ impl Sqlite {
             .block_on(async {
                 let mut connection = options.clone().connect().await?;
                 sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
+                bring_up_to_date(&mut connection).await?;
                 Ok::<_, sqlx::Error>(connection)
             })
             .map_err(|e| fail(format!("{}: {e}", path.display())))?;
@@ -176,7 +177,38 @@ async fn land(
             .await
             .map_err(fail)?;
     }
+    for (letter, at_ms) in rows.purges {
+        purge(&mut transaction, &letter, at_ms)
+            .await
+            .map_err(fail)?;
+    }
     transaction.commit().await.map_err(fail)
+}
+
+/// A file that an older version made has every table, but not every column.
+async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let there = sqlx::query(
+        "select 1 from pragma_table_info('weir_dead_letters') where name = 'purged_at_ms'",
+    );
+    if there.fetch_optional(&mut *connection).await?.is_none() {
+        let add = sqlx::query("alter table weir_dead_letters add column purged_at_ms integer");
+        add.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The letter stays as a row that says what it was; its bytes go. The first purge counts.
+async fn purge(
+    connection: &mut SqliteConnection,
+    letter: &str,
+    at_ms: i64,
+) -> Result<(), sqlx::Error> {
+    let update = sqlx::query(
+        "update weir_dead_letters set key = null, value = null, headers = '[]', purged_at_ms = ?
+         where id = ? and purged_at_ms is null",
+    );
+    let update = update.bind(at_ms).bind(letter);
+    update.execute(connection).await.map(drop)
 }
 
 /// Rows that are there already stay as they are: the same record always becomes the same row.

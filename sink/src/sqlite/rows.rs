@@ -59,11 +59,13 @@ pub(super) struct Rows {
     pub(super) executions: Vec<Value>,
     pub(super) outputs: Vec<Value>,
     pub(super) dead_letters: Vec<Value>,
+    /// Dead letters to purge, and when that was asked for.
+    pub(super) purges: Vec<(String, i64)>,
 }
 
 pub(super) const EXECUTION_COLUMNS: usize = 18;
 pub(super) const OUTPUT_COLUMNS: usize = 12;
-pub(super) const DEAD_LETTER_COLUMNS: usize = 16;
+pub(super) const DEAD_LETTER_COLUMNS: usize = 17;
 
 impl Rows {
     pub(super) fn of(batch: &Batch) -> Self {
@@ -72,6 +74,10 @@ impl Rows {
             match row {
                 Row::Result(result) => rows.result(result, from),
                 Row::DeadLetter(letter) => rows.dead_letter(letter, from),
+                Row::Purge(letter) => {
+                    let purge = (letter.clone(), from.record.timestamp_ms);
+                    rows.purges.push(purge);
+                }
                 Row::Unreadable(reason) => rows.unreadable(reason, from),
             }
         }
@@ -189,6 +195,7 @@ impl Rows {
             blob(from.record.value.as_ref()),
             headers(original).into(),
             from.record.timestamp_ms.into(),
+            Value::Null,
         ];
         self.dead_letters.extend(row);
     }

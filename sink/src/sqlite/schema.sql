@@ -55,7 +55,8 @@ create table if not exists weir_dead_letters (
   key          blob,                       -- the original's key, value and headers, unchanged
   value        blob,
   headers      text not null,
-  died_at_ms   integer not null
+  died_at_ms   integer not null,
+  purged_at_ms integer                     -- since then key, value and headers are gone
 ) without rowid;
 create index if not exists weir_dead_letters_by_time on weir_dead_letters (tenant, died_at_ms, id);
 

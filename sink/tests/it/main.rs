@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use schemas::ExecutionId;
-use schemas::records::{DeadLetter, Failure, FailureKind, Output, Payload, SegmentResult};
+use schemas::records::{DeadLetter, Failure, FailureKind, Output, Payload, SegmentResult, headers};
 use sink::{Sink, SinkConfig, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
@@ -309,5 +309,86 @@ fn dead_letters_keep_the_original_and_what_nobody_can_read_is_one() {
     assert_eq!(
         line.count("weir_dead_letters where kind = 'record' and value = x''"),
         1
+    );
+}
+
+#[test]
+fn a_purged_dead_letter_stays_as_a_row_without_its_bytes() {
+    let line = Line::new();
+    // a history that a version before purges has made
+    let older = include_str!("../../src/sqlite/schema.sql").replace(
+        "died_at_ms   integer not null,\n  purged_at_ms integer                     -- since then key, value and headers are gone\n",
+        "died_at_ms   integer not null\n",
+    );
+    assert!(!older.contains("purged_at_ms"));
+    line.runtime.block_on(async {
+        let options = SqliteConnectOptions::new()
+            .filename(line.file())
+            .create_if_missing(true);
+        let mut made = SqliteConnection::connect_with(&options).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(older))
+            .execute(&mut made)
+            .await
+            .unwrap();
+    });
+    let letter = DeadLetter {
+        tenant: "default".into(),
+        topic: TRIGGERS.into(),
+        partition: 0,
+        offset: 1,
+        kind: FailureKind::Rejected,
+        reason: "no".into(),
+        attempt: 1,
+        graph: Some("g".into()),
+        version: None,
+        execution: None,
+        step: None,
+    };
+    let purge = |id: String| Outgoing {
+        topic: DEAD_LETTERS.into(),
+        partition: Some(0),
+        record: Record {
+            key: None,
+            value: None,
+            headers: vec![(headers::PURGE.to_owned(), Bytes::from(id))],
+            timestamp_ms: 99,
+        },
+    };
+    // one with a header of that name is a dead letter all the same
+    let odd = vec![(headers::PURGE.to_owned(), Bytes::from_static(b"0-0"))];
+    for own in [vec![], odd, vec![]] {
+        let record = Record {
+            key: Some(Bytes::from_static(b"k")),
+            value: None,
+            headers: [own, letter.headers()].concat(),
+            timestamp_ms: 7,
+        };
+        let outgoing = Outgoing {
+            topic: DEAD_LETTERS.into(),
+            partition: Some(0),
+            record,
+        };
+        let appended = line.log.appender();
+        let appended = appended.append(vec![outgoing]);
+        line.runtime.block_on(appended).unwrap();
+    }
+    let purges = vec![
+        purge("0-2".into()),
+        purge("0-2".into()),
+        purge("9-9".into()),
+    ];
+    let appender = line.log.appender();
+    line.runtime.block_on(appender.append(purges)).unwrap();
+    let sink = line.sink();
+    line.until("weir_dead_letters where purged_at_ms = 99", 1);
+    sink.stop().unwrap();
+    assert_eq!(line.count("weir_dead_letters"), 3, "a purge is no letter");
+    assert_eq!(
+        line.count("weir_dead_letters where id = '0-2' and key is null and headers = '[]' and reason = 'no'"),
+        1
+    );
+    assert_eq!(
+        line.count("weir_dead_letters where purged_at_ms is null and key = x'6b'"),
+        2
     );
 }

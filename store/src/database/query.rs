@@ -51,7 +51,7 @@ impl<T> Row for T where T: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, 
 #[derive(Clone)]
 pub(crate) enum Value {
     Text(String),
-    Int(i64),
+    Int(Option<i64>),
     Blob(Vec<u8>),
     /// SQLite: a JSON array, for `json_each`.
     Texts(Vec<String>),
@@ -130,13 +130,20 @@ impl From<String> for Value {
 
 impl From<i64> for Value {
     fn from(int: i64) -> Self {
+        Self::Int(Some(int))
+    }
+}
+
+/// `None`: null.
+impl From<Option<i64>> for Value {
+    fn from(int: Option<i64>) -> Self {
         Self::Int(int)
     }
 }
 
 impl From<u32> for Value {
     fn from(int: u32) -> Self {
-        Self::Int(i64::from(int))
+        Self::Int(Some(i64::from(int)))
     }
 }
 

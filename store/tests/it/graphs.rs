@@ -1,6 +1,6 @@
 //! Versions, activations and webhooks.
 
-use store::{ChangeKind, Hook, NewVersion, StoreError};
+use store::{ChangeKind, Hook, Listed, NewVersion, StoreError};
 
 use crate::each;
 
@@ -16,6 +16,7 @@ fn new(graph: &str, canonical: &str, paths: &[&str]) -> NewVersion {
             .map(|path| ((*path).to_owned(), "hook".to_owned()))
             .collect(),
         at_ms: 1,
+        ..NewVersion::default()
     }
 }
 
@@ -66,11 +67,21 @@ async fn each_change_takes_the_next_epoch() {
             graphs.into_iter().map(|g| g.graph).collect::<Vec<_>>()
         };
         assert_eq!(
-            names(store.graphs("default", None, 1).await.unwrap()),
+            names(
+                store
+                    .graphs("default", Listed::Present, None, 1)
+                    .await
+                    .unwrap()
+            ),
             ["a"]
         );
         assert_eq!(
-            names(store.graphs("default", Some("a"), 9).await.unwrap()),
+            names(
+                store
+                    .graphs("default", Listed::Present, Some("a"), 9)
+                    .await
+                    .unwrap()
+            ),
             ["b"]
         );
     })

@@ -8,13 +8,17 @@
 )]
 
 mod files;
+mod formats;
 mod graphs;
 mod inbox;
 mod kill;
+mod lifecycle;
 mod modules;
 mod postgres;
+mod redrives;
 mod servers;
 mod slots;
+mod topics;
 
 use store::{Options, Store};
 

@@ -157,6 +157,7 @@ async fn epochs_of_two_nodes_have_no_gap_and_are_seen_in_their_order() {
                         source: String::new(),
                         webhooks: vec![(format!("/{task}"), "hook".to_owned())],
                         at_ms: 1,
+                        ..NewVersion::default()
                     };
                     assert!(store.apply(new).await.unwrap().changed);
                 }

@@ -13,7 +13,7 @@ use super::open::Shared;
 use super::state::{Command, Found, LogId, METADATA_BYTES_MAX, Membership, State};
 use crate::error::LogError;
 use crate::log::{
-    Assigned, Consumer, Fetched, Lane, Outgoing, Partition, Polled, Position, Result,
+    Assigned, Consumer, Fetched, Lane, Outgoing, Partition, Polled, Position, Result, Topic,
 };
 
 /// How far a handle has read one partition.
@@ -382,6 +382,16 @@ impl Consumer for EmbeddedLane {
 }
 
 impl Lane for EmbeddedLane {
+    fn subscribe(&mut self, topics: &[Topic]) -> Result<()> {
+        let shared = self.reading.shared.clone();
+        let mut state = shared.state.lock();
+        for topic in topics {
+            state.topic(topic)?;
+        }
+        state.fence(&self.membership, None)?;
+        state.join(&self.membership, topics, &self.reading.waker)
+    }
+
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
         for outgoing in &records {
             self.sent

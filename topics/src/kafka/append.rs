@@ -11,7 +11,7 @@ use rdkafka::producer::{
 };
 use tokio::sync::oneshot;
 
-use super::client::{MESSAGE_BYTES_MAX, Shared, logged, refused_topic};
+use super::client::{MESSAGE_BYTES_MAX, Shared, logged};
 use super::revive::{LOOK_MS, Revival};
 use super::transaction::record;
 use crate::error::LogError;
@@ -59,7 +59,7 @@ fn failed(error: &KafkaError, topic: &str, bytes: usize) -> LogError {
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
             LogError::missing_topic(topic)
         }
-        Some(Code::TopicAuthorizationFailed) => LogError::invalid(refused_topic(topic, "WRITE")),
+        Some(Code::TopicAuthorizationFailed) => LogError::denied(topic, "WRITE"),
         Some(Code::ClusterAuthorizationFailed) => LogError::invalid(
             "kafka refuses idempotent writes; grant WRITE on a topic, or before Kafka 2.8 IDEMPOTENT_WRITE on the cluster",
         ),

@@ -8,13 +8,13 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::ClientConfig;
 use rdkafka::bindings::rd_kafka_resp_err_t as Response;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::ids::topic_id;
 use super::revive::Revival;
@@ -206,6 +206,36 @@ impl Shared {
         watermarks(&self.asking, partition)
     }
 
+    /// The first offset at or after this time; the last stable offset where there is none.
+    pub(super) fn offset_at(&self, partition: &Partition, time_ms: i64) -> Result<i64> {
+        let (start, end) = watermarks(&self.asking, partition)?;
+        // negative ones are not times to Kafka
+        if time_ms <= 0 {
+            return Ok(start);
+        }
+        let mut asked = TopicPartitionList::new();
+        asked
+            .add_partition_offset(
+                &partition.topic,
+                partition.number.cast_signed(),
+                Offset::Offset(time_ms),
+            )
+            .map_err(LogError::unavailable)?;
+        let found = self.asking.offsets_for_times(asked, METADATA_WAIT);
+        let found = self
+            .asking
+            .context()
+            .answered(found)
+            .map_err(LogError::unavailable)?;
+        let found = found.find_partition(&partition.topic, partition.number.cast_signed());
+        let found = found.ok_or_else(|| LogError::missing_partition(partition))?;
+        found.error().map_err(LogError::unavailable)?;
+        Ok(match found.offset() {
+            Offset::Offset(offset) => offset.clamp(start, end),
+            _ => end,
+        })
+    }
+
     /// The next offset to be written of each, be what lies before it committed or not.
     pub(super) fn ends(&self, partitions: &[Partition]) -> Result<Vec<i64>> {
         let asking: Asking = self
@@ -252,17 +282,12 @@ fn counted(metadata: &Metadata, topic: &str) -> Result<u32> {
     let found = metadata.topics().iter().find(|t| t.name() == topic);
     let refused = Response::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     if found.is_some_and(|found| found.error() == Some(refused)) {
-        return Err(LogError::invalid(refused_topic(topic, "DESCRIBE")));
+        return Err(LogError::denied(topic, "DESCRIBE"));
     }
     let found = found.filter(|found| found.error().is_none() && !found.partitions().is_empty());
     found
         .map(|found| found.partitions().len() as u32)
         .ok_or_else(|| LogError::missing_topic(topic))
-}
-
-/// What is wrong where a right on a topic is missing, and the way out.
-pub(super) fn refused_topic(topic: &str, operation: &str) -> String {
-    format!("kafka refuses topic \"{topic}\"; grant {operation} on it (see `weir topics rights`)")
 }
 
 fn weight(record: &Record) -> usize {

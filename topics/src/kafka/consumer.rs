@@ -125,6 +125,16 @@ fn consumer(
     Ok(consumer)
 }
 
+/// Without topics it leaves its group, and librdkafka gives back what it had by the callback.
+fn subscribe(consumer: &BaseConsumer<Noting>, topics: &[Topic]) -> Result<()> {
+    if topics.is_empty() {
+        consumer.unsubscribe();
+        return Ok(());
+    }
+    let topics: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+    consumer.subscribe(&topics).map_err(LogError::unavailable)
+}
+
 /// One partition that this consumer has.
 struct Cursor {
     partition: Partition,
@@ -176,8 +186,7 @@ impl Member {
             ..Noting::default()
         };
         let consumer = consumer(&shared, &config, noting)?;
-        let topics: Vec<&str> = join.topics.iter().map(|topic| &**topic).collect();
-        consumer.subscribe(&topics).map_err(LogError::unavailable)?;
+        subscribe(&consumer, &join.topics)?;
         let (records_max, bytes_max) = (join.records_max.max(1), join.bytes_max.max(1));
         Ok(Self {
             shared,
@@ -246,6 +255,14 @@ impl Member {
             bytes_max: READER_BYTES_MAX,
             ended: BTreeSet::new(),
         })
+    }
+
+    /// Reads these topics from now on.
+    pub(super) fn subscribe(&mut self, topics: &[Topic]) -> Result<()> {
+        for topic in topics {
+            self.shared.partitions(topic)?;
+        }
+        subscribe(&self.consumer, topics)
     }
 
     /// The group's metadata, to be taken when it is used: it goes stale with each rebalance.

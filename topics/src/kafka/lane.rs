@@ -8,8 +8,11 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use super::client::Shared;
 use super::consumer::Member;
 use super::transaction::Transaction;
+use crate::catalog::{GROUP_TOPICS, LANE_PREFIX};
 use crate::error::LogError;
-use crate::log::{Assigned, Consumer, Join, Lane, Outgoing, Partition, Polled, Position, Result};
+use crate::log::{
+    Assigned, Consumer, Join, Lane, Outgoing, Partition, Polled, Position, Result, Topic,
+};
 
 /// The broker's default `offset.metadata.max.bytes`.
 const METADATA_BYTES_MAX: usize = 4096;
@@ -31,7 +34,12 @@ impl KafkaLane {
         for topic in &join.topics {
             shared.partitions(topic)?;
         }
-        let transaction = Transaction::take(shared.clone(), format!("{}-{slot}", join.group))?;
+        let id = match &*join.group {
+            // the same prefix as all lanes: what a cluster grants by it is for both groups
+            GROUP_TOPICS => format!("{LANE_PREFIX}{slot}"),
+            group => format!("{group}-{slot}"),
+        };
+        let transaction = Transaction::take(shared.clone(), id)?;
         let member = Member::join(shared, &join)?;
         Ok(Self {
             group: join.group,
@@ -62,6 +70,10 @@ impl Consumer for KafkaLane {
 }
 
 impl Lane for KafkaLane {
+    fn subscribe(&mut self, topics: &[Topic]) -> Result<()> {
+        self.member.subscribe(topics)
+    }
+
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
         self.transaction.send(records)
     }

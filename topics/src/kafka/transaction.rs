@@ -22,7 +22,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{MESSAGE_BYTES_MAX, Shared, logged, refused_topic};
+use super::client::{MESSAGE_BYTES_MAX, Shared, logged};
 use super::rule::{Action, Call, REPEAT_BACKOFF, Seen, action, certain};
 use crate::error::LogError;
 use crate::log::{Outgoing, Position, Record, Result};
@@ -162,7 +162,7 @@ impl Transaction {
                     let (_, failed) = self.failed(Call::Send, &error, false);
                     return Err(match error.rdkafka_error_code() {
                         Some(Code::TopicAuthorizationFailed) => {
-                            LogError::invalid(refused_topic(&outgoing.topic, "WRITE"))
+                            LogError::denied(&outgoing.topic, "WRITE")
                         }
                         _ => failed,
                     });
@@ -277,7 +277,7 @@ impl Transaction {
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => {
                 LogError::missing_topic(&topic)
             }
-            Code::TopicAuthorizationFailed => LogError::invalid(refused_topic(&topic, "WRITE")),
+            Code::TopicAuthorizationFailed => LogError::denied(&topic, "WRITE"),
             _ => failed,
         })
     }

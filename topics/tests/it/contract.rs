@@ -66,6 +66,7 @@ pub(crate) const CASES: &[Case] = &[
     ("long_metadata_is_refused", long_metadata_is_refused),
     ("a_topic_keeps_its_id", a_topic_keeps_its_id),
     ("the_last_values_of_keys", the_last_values_of_keys),
+    ("the_first_offset_at_a_time", the_first_offset_at_a_time),
     (
         "nothing_is_skipped_in_silence",
         nothing_is_skipped_in_silence,
@@ -324,7 +325,10 @@ fn what_does_not_exist_is_missing(world: &World) {
     let nowhere: Topic = format!("{}.nowhere", world.name).into();
     let missing = |result: topics::Result<()>| {
         assert!(
-            matches!(result, Err(LogError::Missing { .. })),
+            matches!(
+                result,
+                Err(LogError::Missing { .. } | LogError::MissingTopic { .. })
+            ),
             "{result:?}"
         )
     };
@@ -705,7 +709,10 @@ fn a_source_has_one_owner_and_one_position(world: &World) {
         Bytes::from_static(b"at 5"),
     );
     assert!(
-        matches!(refused, Err(LogError::Missing { .. })),
+        matches!(
+            refused,
+            Err(LogError::Missing { .. } | LogError::MissingTopic { .. })
+        ),
         "{refused:?}"
     );
     new.commit(
@@ -789,6 +796,43 @@ fn a_topic_keeps_its_id(world: &World) {
         assert_eq!(world.log.offsets(&partition(&one, 0)).unwrap(), (0, 1));
     }
     let missing = world.log.topic_id("missing").unwrap_err();
+    assert!(
+        matches!(
+            missing,
+            LogError::Missing { .. } | LogError::MissingTopic { .. }
+        ),
+        "{missing}"
+    );
+}
+
+fn the_first_offset_at_a_time(world: &World) {
+    const T: i64 = 1_700_000_000_000;
+    let topic = world.topic("timed", 1);
+    let place = partition(&topic, 0);
+    assert_eq!(world.log.offset_at(&place, T).unwrap(), 0, "empty");
+    for after in [0, 10, 20, 20, 30] {
+        let mut record = outgoing(&topic, None, "x");
+        record.record.timestamp_ms = T + after;
+        world.append(vec![record]);
+    }
+    for (time, expected) in [
+        (-1, 0),
+        (0, 0),
+        (T - 1, 0),
+        (T, 0),
+        (T + 1, 1),
+        (T + 20, 2),
+        (T + 21, 4),
+        (T + 30, 4),
+        (T + 31, 5),
+    ] {
+        assert_eq!(
+            world.log.offset_at(&place, time).unwrap(),
+            expected,
+            "at {time}"
+        );
+    }
+    let missing = world.log.offset_at(&partition(&topic, 1), T).unwrap_err();
     assert!(matches!(missing, LogError::Missing { .. }), "{missing}");
 }
 

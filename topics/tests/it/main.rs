@@ -1,4 +1,4 @@
-//! One binary: the contract suite against the three logs, and what only the embedded log has to show.
+//! One binary: the contract suite against the three logs, what only the embedded log has to show, and the registry.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,4 +10,5 @@ mod contract;
 mod crash;
 mod embedded;
 mod kafka;
+mod registry;
 mod shards;

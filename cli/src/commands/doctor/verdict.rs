@@ -164,6 +164,25 @@ pub(super) fn replicas(current: &BTreeMap<String, Current>, brokers: usize) -> V
     checks
 }
 
+/// The compatibility level that a subject has if it has none of its own.
+pub(super) fn registry(at: &str, level: &str) -> Check {
+    if level.starts_with("NONE") {
+        return Check::warn(
+            "registry",
+            format!(
+                "{at} has compatibility level {level}: it takes schemas that the readers of a topic cannot read"
+            ),
+            format!(
+                "curl -X PUT -H 'content-type: application/json' -d '{{\"compatibility\":\"BACKWARD\"}}' {at}/config"
+            ),
+        );
+    }
+    Check::ok(
+        "registry",
+        format!("{at} answers; compatibility level {level}"),
+    )
+}
+
 /// Who should be there, and who is.
 pub(super) struct Standing<'a> {
     /// `kafka.brokers`

@@ -91,17 +91,25 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// Puts a module of `processor/tests/guests` into the store; its digest.
+    pub(crate) fn module(&self, name: &str) -> String {
+        let bytes = std::fs::read(guest(name)).unwrap();
+        self.runtime.block_on(async {
+            let store = Store::connect(&self.store_url()).await.unwrap();
+            let digest = store.put_module(&bytes).await.unwrap();
+            store.close().await;
+            digest
+        })
+    }
+
     /// Makes a graph of the trigger `t` and one step active. `step` is what stands behind the step's name.
     pub(crate) fn apply(&self, name: &str, module: &str, settings: &str) {
         let text = format!(
             "weir: 1\nname: {name}\ntriggers:\n  t: {{ manual: {{}} }}\nsteps:\n  one: {{ uses: {module}, from: [t], isolation: batch{settings} }}\n"
         );
+        let digest = self.module(module);
         self.runtime.block_on(async {
             let store = Store::connect(&self.store_url()).await.unwrap();
-            let digest = store
-                .put_module(&std::fs::read(guest(module)).unwrap())
-                .await
-                .unwrap();
             let parsed = graph::parse(&text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
             let resolved = parsed.resolve(&mut One(digest)).unwrap();
             let canonical = resolved.canonical().unwrap();
@@ -113,6 +121,7 @@ impl Cluster {
                 source: text.clone(),
                 webhooks: vec![],
                 at_ms: 1,
+                ..NewVersion::default()
             };
             store.apply(new).await.unwrap();
             store.close().await;

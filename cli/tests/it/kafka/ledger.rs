@@ -150,10 +150,19 @@ impl Ledger {
 
     /// Counts results as they come, for whoever waits; what `count` finds is read anew.
     pub(crate) fn follow(&self, cluster: &Cluster) -> Follower {
+        self.follow_with(cluster, |_| {})
+    }
+
+    /// The same, and hands each of the graph's results over as it comes.
+    pub(crate) fn follow_with(
+        &self,
+        cluster: &Cluster,
+        mut each: impl FnMut(&SegmentResult) + Send + 'static,
+    ) -> Follower {
         let (ledger, results) = (self.clone(), self.results.clone());
         let mut tally = Tally::default();
         Follower::start(cluster.brokers(), &[RESULTS], move |record| {
-            tally.take(&ledger, record);
+            tally.take_with(&ledger, record, &mut each);
             results.store(tally.times.len(), Ordering::Release);
         })
         .unwrap()
@@ -217,6 +226,15 @@ struct Tally {
 
 impl Tally {
     fn take(&mut self, ledger: &Ledger, record: checker::Record) {
+        self.take_with(ledger, record, &mut |_| {});
+    }
+
+    fn take_with(
+        &mut self,
+        ledger: &Ledger,
+        record: checker::Record,
+        each: &mut dyn FnMut(&SegmentResult),
+    ) {
         let value = Bytes::from(record.value.unwrap_or_default());
         let Ok(result) = SegmentResult::decode(&value) else {
             self.count.altered += 1;
@@ -225,6 +243,7 @@ impl Tally {
         if *result.graph != *ledger.graph {
             return;
         }
+        each(&result);
         let Ok(number) = result.trigger_id.parse::<usize>() else {
             self.count.aborted += 1;
             return;

@@ -36,6 +36,22 @@ impl Recipe {
         }
     }
 
+    /// The API; without a sink beside it, it has no history to show and never says that it is ready.
+    pub(crate) fn control() -> Self {
+        Self {
+            role: "control",
+            ..Self::processor()
+        }
+    }
+
+    /// One of another role.
+    pub(crate) fn of(role: &'static str) -> Self {
+        Self {
+            role,
+            ..Self::processor()
+        }
+    }
+
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
@@ -101,6 +117,11 @@ impl Process {
         }
     }
 
+    /// Where its API is.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// The body of a 200; none if it does not answer so.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
         // one that is frozen takes the connection and never answers
@@ -110,6 +131,14 @@ impl Process {
             .into();
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         agent.get(url).call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// The body of a 200 to a JSON body.
+    pub(crate) fn post(&self, path: &str, body: &serde_json::Value) -> serde_json::Value {
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let sent = ureq::post(url).content_type("application/json");
+        let mut answer = sent.send(body.to_string()).unwrap();
+        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
     }
 
     /// The sum of a metric over all label sets that contain each of `labels` (`cause="fenced"`); 0 where there is none.

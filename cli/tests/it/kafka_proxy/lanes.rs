@@ -201,6 +201,7 @@ fn apply(runtime: &Runtime, store: &Store) {
         source: text,
         webhooks: vec![],
         at_ms: 1,
+        ..NewVersion::default()
     };
     runtime.block_on(store.apply(new)).unwrap();
 }

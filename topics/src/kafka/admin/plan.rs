@@ -1,11 +1,11 @@
 //! What has to be done so that a cluster's topics are as they are wanted. Pure: states in, changes out.
 //!
 //! Invariants: nothing is ever deleted, no partition is taken away, and a compacted topic keeps its number of partitions
-//! (its keys would move away from their older values). Only settings that Weir owns are looked at.
+//! (its keys would move away from their older values), as does `weir.parked`. Only settings that Weir owns are looked at.
 
 use std::collections::BTreeMap;
 
-use crate::catalog::{Cleanup, TopicSpec};
+use crate::catalog::{Cleanup, PARKED, TopicSpec};
 
 /// A topic as it is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +112,8 @@ fn partitions(topic: &Wanted, found: &Current) -> Option<Change> {
         cannot("Kafka takes no partition away")
     } else if topic.spec.cleanup == Cleanup::Compact {
         cannot("it is compacted: its keys would move away from their older values")
+    } else if *topic.spec.name == *PARKED {
+        cannot("whoever releases what is parked looks for it by their number")
     } else {
         Some(Change::Partitions { from, to })
     }

@@ -14,7 +14,7 @@ use super::granted::Operation;
 use super::plan::{Change, Current};
 use super::{Admin, Heard};
 use crate::error::LogError;
-use crate::kafka::client::{block_on, refused_topic};
+use crate::kafka::client::block_on;
 use crate::log::Result;
 
 const WAIT: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ impl Admin {
             .filter(|name| !there.contains(name))
             .collect();
         if let Some(name) = self.hidden(&not_seen, WAIT)?.first() {
-            return Err(LogError::invalid(refused_topic(name, "DESCRIBE")));
+            return Err(LogError::denied(name, "DESCRIBE"));
         }
         let described = self.describe(&there, broker)?;
         for (name, resource) in described {
@@ -188,7 +188,7 @@ impl Admin {
             let may = self.may_with_topics(&[&name], WAIT)?;
             let granted = |may: &BTreeSet<Operation>| may.contains(&Operation::DescribeConfigs);
             if !may.get(&name).is_none_or(granted) {
-                return Err(LogError::invalid(refused_topic(&name, "DESCRIBE_CONFIGS")));
+                return Err(LogError::denied(&name, "DESCRIBE_CONFIGS"));
             }
             if Instant::now() > deadline {
                 return Err(LogError::missing_topic(&name));
