@@ -16,6 +16,10 @@ pub struct ProcessorConfig {
     /// Kafka's sticky assignor balances a group's partitions by their number over all topics, so that one lane may get all
     /// of the triggers and another one all of the hops: with lanes of their own each topic is spread evenly.
     pub hop_lanes: usize,
+    /// Lanes beside all these that read the topics of users which graphs ask for; at most as many as `lanes`.
+    pub topic_lanes: usize,
+    /// How many partitions `weir.parked` has; the processor asks the log.
+    pub parked_partitions: u32,
     /// Threads of each lane that run steps.
     pub workers: usize,
     /// The largest transaction, in records taken in and in bytes of their keys and values.
@@ -41,6 +45,8 @@ impl Default for ProcessorConfig {
             lanes: 2,
             slots: Vec::new(),
             hop_lanes: 0,
+            topic_lanes: 1,
+            parked_partitions: 1,
             workers: 1,
             batch_records_max: 10_000,
             batch_bytes_max: 8 << 20,
@@ -64,17 +70,19 @@ impl ProcessorConfig {
         } else {
             self.slots.clone()
         };
-        if self.hop_lanes == 0 {
-            return slots.into_iter().map(|slot| (slot, Reads::Both)).collect();
-        }
-        // A process has as many hop lanes as slots at most: their ids are made of these.
-        let hops: Vec<_> = slots
-            .iter()
-            .take(self.hop_lanes)
-            .map(|slot| (format!("{slot}-hops"), Reads::Hops))
-            .collect();
-        let triggers = slots.into_iter().map(|slot| (slot, Reads::Triggers));
-        triggers.chain(hops).collect()
+        // A process has as many lanes of a kind as slots at most: their ids are made of these.
+        let first = |count: usize, suffix: &'static str, reads: Reads| {
+            let slots = slots.iter().take(count);
+            slots.map(move |slot| (format!("{slot}{suffix}"), reads))
+        };
+        let triggers = match self.hop_lanes {
+            0 => Reads::Both,
+            _ => Reads::Triggers,
+        };
+        first(slots.len(), "", triggers)
+            .chain(first(self.hop_lanes, "-hops", Reads::Hops))
+            .chain(first(self.topic_lanes, "-topics", Reads::Topics))
+            .collect()
     }
 }
 
@@ -83,5 +91,8 @@ impl ProcessorConfig {
 pub enum Reads {
     Both,
     Triggers,
+    /// Hops, and records whose delay is over.
     Hops,
+    /// The topics of users.
+    Topics,
 }

@@ -10,12 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use schemas::activation::Activation;
+use schemas::avro::Avro;
 use schemas::graph::Graph;
-use store::Store;
+use store::{GraphState, SinkSchema, Store};
 use tokio::runtime::Handle;
+use topics::registry::{Known, Registry, SchemaId, framing};
+use topics::{Fetched, Topic};
 
 use crate::ProcessorConfig;
 use crate::error::ProcessorError;
+use crate::execute::{Active, State, Subscriber};
+use crate::streams::{Releasing, Streams, Subscribed};
 use crate::wasm::{Engine, Module};
 
 /// One graph version, ready to run.
@@ -26,17 +31,36 @@ pub struct Loaded {
     pub graph: Graph,
     /// One for each of `graph.steps`.
     pub modules: Vec<Module>,
+    /// Of topic sinks that write Avro: index into `graph.sinks`.
+    pub schemas: Vec<(usize, Schema)>,
 }
 
-/// (tenant, graph) → its active version.
-type Active = Bounded<(String, String), Option<[u8; 32]>>;
+/// What a topic sink writes.
+pub struct Schema {
+    /// The registry's.
+    pub id: u32,
+    pub avro: Avro,
+}
+
+/// (tenant, graph) → its active version, and whether it runs.
+type Actives = Bounded<(String, String), Option<([u8; 32], State)>>;
+
+/// What the store said, and the epoch before it was asked.
+type Asked<T> = Option<(u64, Arc<[T]>)>;
 
 /// The graphs in use. Shared by all lanes of a process.
 pub struct Definitions {
     store: Store,
     engine: Engine,
     runtime: Handle,
-    active: RwLock<Active>,
+    active: RwLock<Actives>,
+    /// Who reads a user's topic.
+    subscribers: RwLock<Bounded<String, Arc<[Subscriber]>>>,
+    /// Whether somebody reads a user's topic as Avro, and the epoch at which that was so.
+    avro: RwLock<HashMap<Topic, (u64, bool)>>,
+    registry: Option<Registry>,
+    subscribed: Mutex<Asked<Subscribed>>,
+    releasing: Mutex<Asked<Releasing>>,
     versions: RwLock<Bounded<[u8; 32], Arc<Loaded>>>,
     /// One thread loads a version at a time: lanes that miss the same one wait instead of compiling it twice.
     loading: Mutex<()>,
@@ -51,41 +75,92 @@ impl Definitions {
             engine,
             runtime,
             active: RwLock::new(Bounded::new(config.graphs_max)),
+            subscribers: RwLock::new(Bounded::new(SUBSCRIBERS_MAX)),
+            avro: RwLock::default(),
+            registry: None,
+            subscribed: Mutex::new(None),
+            releasing: Mutex::new(None),
             versions: RwLock::new(Bounded::new(config.versions_max)),
             loading: Mutex::new(()),
             epoch: AtomicU64::new(0),
         }
     }
 
-    /// The active version of a graph; `None`: there is no such graph.
-    pub fn active(&self, tenant: &str, graph: &str) -> Result<Option<Arc<Loaded>>, ProcessorError> {
+    /// Where the schemas of Avro records are asked for.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Option<Registry>) -> Self {
+        self.registry = registry;
+        self
+    }
+
+    /// The active version of a graph, and whether it runs; `None`: there is no such graph.
+    pub fn active(&self, tenant: &str, graph: &str) -> Result<Option<Active>, ProcessorError> {
         let name = (tenant.to_owned(), graph.to_owned());
         let held = self.active.read().get(&name);
-        let version = match held {
-            Some(version) => version,
+        let known = match held {
+            Some(known) => known,
             None => {
                 // A change that is followed while the store answers is newer than the answer or the same: it wins.
                 let before = self.epoch();
                 let found = self.runtime.block_on(self.store.active(tenant, graph))?;
-                let version = found
-                    .map(|active| parse_version(&active.version))
-                    .transpose()?;
+                let known = found.as_ref().map(known).transpose()?.flatten();
                 let mut active = self.active.write();
                 if self.epoch() == before {
                     // A graph that is not there yet is asked for again next time.
-                    if version.is_some() {
-                        active.put(name, version);
+                    if known.is_some() {
+                        active.put(name, known);
                     }
-                    version
+                    known
                 } else {
-                    active.get(&name).unwrap_or(version)
+                    active.get(&name).unwrap_or(known)
                 }
             }
         };
-        version
-            .map(|version| self.version(version))
-            .transpose()
-            .map(Option::flatten)
+        let Some((version, state)) = known else {
+            return Ok(None);
+        };
+        let loaded = self.version(version)?;
+        Ok(loaded.map(|loaded| Active { loaded, state }))
+    }
+
+    /// Who reads a user's topic, in the order (tenant, graph, trigger).
+    pub fn subscribers(&self, topic: &str) -> Result<Arc<[Subscriber]>, ProcessorError> {
+        if let Some(known) = self.subscribers.read().get(&topic.to_owned()) {
+            return Ok(known);
+        }
+        let before = self.epoch();
+        let found = self.runtime.block_on(self.store.subscribers(topic))?;
+        let found: Arc<[Subscriber]> = found
+            .into_iter()
+            .map(|one| Subscriber {
+                tenant: one.tenant,
+                graph: one.graph,
+                trigger: one.trigger,
+            })
+            .collect();
+        let mut subscribers = self.subscribers.write();
+        if self.epoch() == before {
+            subscribers.put(topic.to_owned(), found.clone());
+        }
+        Ok(found)
+    }
+
+    /// What the store says, asked once for each epoch.
+    fn asked<T>(
+        &self,
+        asked: &Mutex<Asked<T>>,
+        ask: impl FnOnce() -> Result<Vec<T>, store::StoreError>,
+    ) -> Result<Arc<[T]>, ProcessorError> {
+        let epoch = self.epoch();
+        let mut asked = asked.lock();
+        if let Some((at, known)) = &*asked
+            && *at == epoch
+        {
+            return Ok(known.clone());
+        }
+        let known: Arc<[T]> = ask()?.into();
+        *asked = Some((epoch, known.clone()));
+        Ok(known)
     }
 
     /// A version by its id; `None`: the store does not know it.
@@ -109,14 +184,67 @@ impl Definitions {
         for step in &graph.steps {
             modules.push(self.module(&step.uses)?);
         }
+        let schemas = self.schemas(&graph, &version_hex)?;
         let loaded = Arc::new(Loaded {
             version,
             version_hex,
             graph,
             modules,
+            schemas,
         });
         self.versions.write().put(version, loaded.clone());
         Ok(Some(loaded))
+    }
+
+    fn schemas(
+        &self,
+        graph: &Graph,
+        version: &str,
+    ) -> Result<Vec<(usize, Schema)>, ProcessorError> {
+        if !graph.topics_written().any(|_| true) {
+            return Ok(Vec::new());
+        }
+        let noted = self.runtime.block_on(self.store.sink_schemas(version))?;
+        let mut schemas = Vec::with_capacity(noted.len());
+        for SinkSchema { sink, id, schema } in noted {
+            let Some(at) = graph.sinks.iter().position(|s| s.name == sink) else {
+                continue;
+            };
+            let avro = Avro::parse(&schema, &[]).map_err(|e| ProcessorError::Version {
+                version: version.to_owned(),
+                reason: format!("the schema of sink \"{sink}\": {e}"),
+            })?;
+            schemas.push((at, Schema { id, avro }));
+        }
+        Ok(schemas)
+    }
+
+    /// What is known of a record's schema.
+    pub(crate) fn schema(&self, id: SchemaId) -> Known {
+        match &self.registry {
+            Some(registry) => registry.known(id),
+            None => Known::Not("no schema registry is configured; set [registry] url".into()),
+        }
+    }
+
+    /// Whether some graph reads this topic as Avro.
+    fn reads_avro(&self, topic: &Topic) -> Result<bool, ProcessorError> {
+        let epoch = self.epoch();
+        if let Some((at, avro)) = self.avro.read().get(topic)
+            && *at == epoch
+        {
+            return Ok(*avro);
+        }
+        let mut avro = false;
+        for one in self.subscribers(topic)?.iter() {
+            let active = self.active(&one.tenant, &one.graph)?;
+            avro |= active.is_some_and(|active| {
+                let mut reads = active.loaded.graph.subscriptions();
+                reads.any(|(_, reads)| *reads.name == **topic && reads.format == "avro")
+            });
+        }
+        self.avro.write().insert(topic.clone(), (epoch, avro));
+        Ok(avro)
     }
 
     fn module(&self, digest: &str) -> Result<Module, ProcessorError> {
@@ -136,6 +264,14 @@ impl Definitions {
         let name = (change.tenant.clone(), change.graph.clone());
         // Forgotten rather than set: the next trigger asks the store, which is never behind what it published.
         active.remove(&name);
+        self.subscribers.write().clear();
+    }
+
+    /// Tells the store that a graph's parked records have been run; `false`: it has changed since.
+    pub(crate) fn settle(&self, of: &Releasing) -> Result<bool, ProcessorError> {
+        let epoch = i64::try_from(of.number).unwrap_or(i64::MAX);
+        let settled = self.store.settled(&of.tenant, &of.graph, epoch);
+        Ok(self.runtime.block_on(settled)?)
     }
 
     /// The highest epoch followed.
@@ -146,6 +282,73 @@ impl Definitions {
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
+}
+
+impl Streams for Definitions {
+    fn epoch(&self) -> u64 {
+        self.epoch()
+    }
+
+    fn subscribed(&self) -> Result<Arc<[Subscribed]>, ProcessorError> {
+        self.asked(&self.subscribed, || {
+            let found = self.runtime.block_on(self.store.topics_subscribed())?;
+            let subscribed = |one: store::TopicSubscribed| Subscribed {
+                topic: Topic::from(one.topic),
+                topic_id: one.topic_id,
+                generation: one.generation,
+                starts: one.starts,
+            };
+            Ok(found.into_iter().map(subscribed).collect())
+        })
+    }
+
+    fn releasing(&self) -> Result<Arc<[Releasing]>, ProcessorError> {
+        self.asked(&self.releasing, || {
+            let found = self.runtime.block_on(self.store.releasing())?;
+            let releasing = |one: store::Releasing| Releasing {
+                number: one.epoch.unsigned_abs(),
+                since_ms: one.paused_at_ms,
+                tenant: one.tenant,
+                graph: one.graph,
+                deleted: one.deleted,
+            };
+            Ok(found.into_iter().map(releasing).collect())
+        })
+    }
+
+    fn readable(&self, record: &Fetched) -> Result<(), String> {
+        let Some(value) = &record.record.value else {
+            return Ok(());
+        };
+        if !self
+            .reads_avro(&record.partition.topic)
+            .map_err(|e| e.to_string())?
+        {
+            return Ok(());
+        }
+        // what names no schema becomes a dead letter when it is run
+        let Ok((id, _)) = framing(&record.record.headers, value) else {
+            return Ok(());
+        };
+        match self.schema(id) {
+            Known::Schema(_) | Known::Not(_) => Ok(()),
+            Known::Asking(why) => Err(format!("schema {id} is not known yet: {why}")),
+        }
+    }
+}
+
+/// Topics whose readers are held in memory.
+const SUBSCRIBERS_MAX: usize = 10_000;
+
+/// A deleted graph is none.
+fn known(found: &store::Activation) -> Result<Option<([u8; 32], State)>, ProcessorError> {
+    let state = match found.state {
+        GraphState::Active => State::Active,
+        GraphState::Paused => State::Paused,
+        GraphState::Resuming => State::Resuming(found.epoch.unsigned_abs()),
+        GraphState::Deleted => return Ok(None),
+    };
+    Ok(Some((parse_version(&found.version)?, state)))
 }
 
 fn parse_version(text: &str) -> Result<[u8; 32], ProcessorError> {
@@ -183,6 +386,11 @@ impl<K: Hash + Eq, V: Clone> Bounded<K, V> {
         }
         self.old.remove(&key);
         self.young.insert(key, value);
+    }
+
+    fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
     }
 
     fn remove(&mut self, key: &K) {

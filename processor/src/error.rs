@@ -15,11 +15,17 @@ pub enum ProcessorError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// A started partition has no committed offset: reading on would run records again or leave some out.
-    #[error("{}/{} was read before, and its committed offset is gone; set the offset of group weir.processors where reading shall go on, then start again", .partition.topic, .partition.number)]
-    OffsetMissing { partition: topics::Partition },
+    #[error("{}/{} was read before, and its committed offset is gone; set the offset of group {group} where reading shall go on, then start again", .partition.topic, .partition.number)]
+    OffsetMissing {
+        group: String,
+        partition: topics::Partition,
+    },
     /// What this group has committed is about another topic of that name.
-    #[error("topic \"{}\" was deleted and made anew since group weir.processors read it: its records may have been passed over; set the group's offsets where reading shall go on ({}/{} among them), then start again", .partition.topic, .partition.topic, .partition.number)]
-    Replaced { partition: topics::Partition },
+    #[error("topic \"{}\" was deleted and made anew since group {group} read it: its records may have been passed over; set the group's offsets where reading shall go on ({}/{} among them), then start again; where graphs read it, applying one of them anew does", .partition.topic, .partition.topic, .partition.number)]
+    Replaced {
+        group: String,
+        partition: topics::Partition,
+    },
     /// The store holds a version that this program cannot prove.
     #[error(
         "graph version {version} in the store cannot be read ({reason}); was it written by a newer weir?"
@@ -27,6 +33,8 @@ pub enum ProcessorError {
     Version { version: String, reason: String },
     #[error("module {digest} is not in the store; push it again with `weir apply`")]
     Module { digest: String },
+    #[error("schema {id} is not known any more: {reason}")]
+    Schema { id: String, reason: String },
     #[error(
         "no instance is free for step \"{step}\"; raise the engine's instances or lower the lanes' workers"
     )]

@@ -1,7 +1,7 @@
 //! Topic → topic: runs the graphs' steps on committed triggers and hops, and commits what they came to together with the
 //! consumed offsets.
 //!
-//! `run.rs` is the pure kernel; `execute.rs` drives it for one record with the WASM engine; `lane.rs` is the only commit of
+//! `run.rs` is the pure kernel; `execute/` drives it for one record with the WASM engine; `lane/` is the only commit of
 //! outputs with offsets; `definitions.rs` holds the graphs in use. It knows no HTTP, no database sink and no schedule.
 
 mod backoff;
@@ -17,8 +17,11 @@ pub mod isolation;
 mod lane;
 mod pending;
 mod processor;
+mod released;
 pub mod run;
+mod settle;
 mod started;
+mod streams;
 mod topic_ids;
 pub mod wasm;
 mod watch;
@@ -26,11 +29,12 @@ mod workers;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{ProcessorConfig, Reads};
-pub use definitions::{Definitions, Loaded};
+pub use definitions::{Definitions, Loaded, Schema};
 pub use error::ProcessorError;
-pub use execute::{Executor, Graphs, Steps};
+pub use execute::{Active, Executor, Graphs, Notes, State, Steps, Subscriber, Way};
 pub use follow::follow;
 pub use lane::{Lane, Surroundings};
 pub use processor::Processor;
+pub use streams::{Releasing, Streams, Subscribed};
 pub use topic_ids::TopicIds;
 pub use workers::Work;

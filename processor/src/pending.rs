@@ -34,6 +34,22 @@ impl Pending {
         self.bytes = self.records.iter().map(size).sum();
     }
 
+    /// Of a partition, what lies at this place or behind it.
+    pub(crate) fn forget_from(&mut self, place: usize, partition: &Partition) {
+        let mut at = 0;
+        self.records.retain(|record| {
+            at += 1;
+            at <= place || record.partition != *partition
+        });
+        self.bytes = self.records.iter().map(size).sum();
+    }
+
+    /// The offset of a partition's first record.
+    pub(crate) fn first_of(&self, partition: &Partition) -> Option<i64> {
+        let first = self.records.iter().find(|r| r.partition == *partition);
+        first.map(|record| record.offset)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.bytes = 0;
@@ -62,6 +78,8 @@ pub(crate) fn size(record: &Fetched) -> usize {
 #[derive(Default)]
 pub(crate) struct Reach {
     pub(crate) next: Vec<(Partition, i64)>,
+    /// Of records that had been parked: the partition they came from, and the next parked one.
+    pub(crate) released: Vec<(Partition, i64)>,
     pub(crate) records: usize,
     pub(crate) bytes: usize,
 }
@@ -87,17 +105,40 @@ impl Reach {
         for (partition, next) in later.next {
             self.set(&partition, next);
         }
-    }
-
-    fn set(&mut self, partition: &Partition, next_offset: i64) {
-        // Records of one partition mostly come together, and partitions are few.
-        match self.next.iter_mut().rev().find(|(p, _)| p == partition) {
-            Some((_, next)) => *next = next_offset,
-            None => self.next.push((partition.clone(), next_offset)),
+        for (partition, next) in later.released {
+            self.set_released(&partition, next);
         }
     }
 
+    fn set(&mut self, partition: &Partition, next_offset: i64) {
+        set(&mut self.next, partition, next_offset);
+    }
+
+    pub(crate) fn set_released(&mut self, partition: &Partition, next: i64) {
+        set(&mut self.released, partition, next);
+    }
+
+    /// How far it comes in a partition.
+    pub(crate) fn next_of(&self, partition: &Partition) -> Option<i64> {
+        let found = self.next.iter().find(|(p, _)| p == partition);
+        found.map(|(_, next)| *next)
+    }
+
+    /// Whether something of these partitions is in it.
+    pub(crate) fn holds(&self, partitions: &[Partition]) -> bool {
+        let mut all = self.next.iter().chain(&self.released);
+        all.any(|(p, _)| partitions.contains(p))
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.next.is_empty()
+        self.records == 0
+    }
+}
+
+fn set(all: &mut Vec<(Partition, i64)>, partition: &Partition, next: i64) {
+    // Records of one partition mostly come together, and partitions are few.
+    match all.iter_mut().rev().find(|(p, _)| p == partition) {
+        Some((_, known)) => *known = next,
+        None => all.push((partition.clone(), next)),
     }
 }

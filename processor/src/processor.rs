@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use topics::Log;
+use topics::catalog::PARKED;
 
 use crate::ProcessorConfig;
 use crate::clock::SystemClock;
 use crate::definitions::Definitions;
 use crate::error::ProcessorError;
+use crate::execute::Notes;
 use crate::follow::follow;
 use crate::lane::{Lane, Surroundings};
+use crate::settle::Settler;
 use crate::topic_ids::TopicIds;
 use crate::watch::Watch;
 use crate::workers::Workers;
@@ -21,6 +24,8 @@ use crate::workers::Workers;
 const LOOK: Duration = Duration::from_millis(500);
 /// How soon it is seen that a topic was made anew.
 const LOOK_IDS: Duration = Duration::from_secs(3);
+/// How soon it is seen that all lanes of all processes have run what a graph's pause had parked.
+const SETTLE: Duration = Duration::from_millis(500);
 
 /// Running lanes. Dropping it stops them without waiting; `stop` waits.
 pub struct Processor {
@@ -40,6 +45,10 @@ impl Processor {
         definitions: Arc<Definitions>,
         config: &ProcessorConfig,
     ) -> Result<Self, ProcessorError> {
+        let config = &ProcessorConfig {
+            parked_partitions: log.partitions(PARKED)?,
+            ..config.clone()
+        };
         let stop = Arc::new(AtomicBool::new(false));
         let mut processor = Self {
             stop: stop.clone(),
@@ -71,20 +80,27 @@ impl Processor {
             }),
         )?;
         processor.others.push(follower);
-        let followed = definitions.clone();
+        let settler = Settler {
+            log: log.clone(),
+            definitions: definitions.clone(),
+        };
+        let settle = every(SETTLE, "releases", Box::new(move || settler.look()))?;
+        processor.others.push(settle);
         let ids = Arc::new(TopicIds::new(log.clone()));
         let looked = ids.clone();
         let looker = every(LOOK_IDS, "topic-ids", Box::new(move || looked.look()))?;
         processor.others.push(looker);
+        let notes = Arc::new(Notes::default());
         let around = Surroundings {
             log,
             ids,
-            epoch: Arc::new(move || followed.epoch()),
+            streams: definitions.clone(),
+            notes: notes.clone(),
             alone: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),
         };
         for (number, (slot, reads)) in config.lanes().into_iter().enumerate() {
-            let work = Workers::start(number, &definitions, config)?;
+            let work = Workers::start(number, &definitions, config, &notes)?;
             let lane = Lane::open(
                 &slot,
                 reads,

@@ -11,8 +11,10 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use schemas::graph::{Edge, Graph, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex};
-use schemas::records::{Failure, FailureKind, LogLine, Output, Payload};
+use schemas::graph::{
+    Edge, Graph, RetryOrder, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex,
+};
+use schemas::records::{Attempt, Failure, FailureKind, LogLine, Output, Payload};
 use schemas::{Event, ExecutionId};
 use sha2::{Digest, Sha256};
 
@@ -76,9 +78,21 @@ pub struct Started {
     pub events: Vec<(String, Event)>,
 }
 
+/// A segment that goes on later, from its beginning: its steps are functions of their input, so what had run comes to the
+/// same again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Suspended {
+    /// The topic that it waits on.
+    pub topic: &'static str,
+    /// Where the calls stand that were tried before.
+    pub attempts: Vec<Attempt>,
+}
+
 /// What a segment came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Finished {
+    /// It has come to nothing yet; all else is empty then.
+    pub suspended: Option<Suspended>,
     pub failure: Option<Failure>,
     /// For database sinks, and those that nothing takes.
     pub outputs: Vec<Output>,
@@ -94,6 +108,8 @@ type Events<'g> = Vec<(Cow<'g, str>, Event)>;
 
 struct InFlight<'g> {
     step: StepIndex,
+    /// Which of the step's calls in this segment it is; counted only for steps whose retries release their place.
+    number: u32,
     attempt: u32,
     after: Duration,
     input: Events<'g>,
@@ -112,6 +128,10 @@ pub struct Run<'g> {
     at: StepIndex,
     in_flight: Option<InFlight<'g>>,
     calls: u32,
+    /// Of each step whose retries release their place; shorter than the steps where none has been called.
+    numbers: Vec<u32>,
+    /// What was tried before this segment was suspended.
+    attempts: Vec<Attempt>,
     bytes: usize,
     logs_bytes: usize,
     done: Finished,
@@ -129,6 +149,8 @@ impl<'g> Run<'g> {
             at: 0,
             in_flight: None,
             calls: 0,
+            numbers: Vec::new(),
+            attempts: Vec::new(),
             bytes: 0,
             logs_bytes: 0,
             done: Finished::default(),
@@ -152,10 +174,18 @@ impl<'g> Run<'g> {
         run
     }
 
+    /// A segment that was suspended goes on: these calls have been tried before.
+    #[must_use]
+    pub fn resumed(mut self, attempts: Vec<Attempt>) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
     /// The next call; `None` when the segment is settled. Asking again before `settle` gives the same call.
     pub fn next_call(&mut self) -> Option<Call<'_>> {
         while self.in_flight.is_none() {
-            if self.done.failure.is_some() || self.at >= self.graph.steps.len() {
+            let over = self.done.failure.is_some() || self.done.suspended.is_some();
+            if over || self.at >= self.graph.steps.len() {
                 return None;
             }
             self.advance();
@@ -206,11 +236,47 @@ impl<'g> Run<'g> {
             return self.fail(Some(step), FailureKind::TooManyCalls, reason, 1);
         }
         self.calls += 1;
+        let (number, attempt) = match self.graph.steps[step].retry.order {
+            RetryOrder::Keep => (0, 1),
+            RetryOrder::Release => self.tried(step),
+        };
         self.in_flight = Some(InFlight {
             step,
-            attempt: 1,
+            number,
+            attempt,
             after: Duration::ZERO,
             input,
+        });
+    }
+
+    /// The number of the step's next call, and which try of it this is.
+    fn tried(&mut self, step: StepIndex) -> (u32, u32) {
+        if self.numbers.len() <= step {
+            self.numbers.resize(step + 1, 0);
+        }
+        let number = self.numbers[step];
+        self.numbers[step] += 1;
+        let name = &self.graph.steps[step].name;
+        let before = self
+            .attempts
+            .iter()
+            .find(|a| a.step == *name && a.call == number);
+        (number, before.map_or(1, |before| before.attempt))
+    }
+
+    /// The call is to be made again later; until then the segment gives up its place.
+    fn suspend(&mut self, flight: &InFlight<'g>, delay_ms: Option<u64>) {
+        let step = &self.graph.steps[flight.step];
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.retain(|a| a.step != step.name || a.call != flight.number);
+        attempts.push(Attempt {
+            step: step.name.clone(),
+            call: flight.number,
+            attempt: flight.attempt + 1,
+        });
+        self.done.suspended = Some(Suspended {
+            topic: backoff::topic(&step.retry, flight.attempt, delay_ms),
+            attempts,
         });
     }
 
@@ -264,6 +330,9 @@ impl<'g> Run<'g> {
         let (kind, reason) = match outcome {
             Outcome::Outputs(outputs) => return self.route(flight, outputs),
             Outcome::Retry { delay_ms, reason } => {
+                if flight.attempt < step.retry.attempts && step.retry.order == RetryOrder::Release {
+                    return self.suspend(&flight, delay_ms);
+                }
                 if flight.attempt < step.retry.attempts {
                     flight.after = backoff::delay(&step.retry, flight.attempt, delay_ms);
                     flight.attempt += 1;
@@ -398,9 +467,15 @@ impl<'g> Run<'g> {
         });
     }
 
-    /// Everything that leaves the segment. Of a failed one only the failure and the logs.
+    /// Everything that leaves the segment. Of a failed one only the failure and the logs; of one that goes on later nothing.
     pub fn finish(self) -> Finished {
         let done = self.done;
+        if done.suspended.is_some() {
+            return Finished {
+                suspended: done.suspended,
+                ..Finished::default()
+            };
+        }
         if done.failure.is_none() {
             return done;
         }

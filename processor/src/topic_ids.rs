@@ -62,9 +62,19 @@ impl TopicIds {
     }
 }
 
-/// A note about a partition, with the id of its topic: it travels in the metadata of the committed offset.
-pub(crate) fn signed(note: &str, id: &TopicId) -> String {
-    format!("{note};t={id}")
+/// A note about a partition, with the id of its topic and, for a user's topic, its generation: it travels in the metadata of
+/// the committed offset.
+pub(crate) fn signed(note: &str, id: &TopicId, generation: i64) -> String {
+    if generation == 0 {
+        return format!("{note};t={id}");
+    }
+    format!("{note};t={id};g={generation}")
+}
+
+/// The generation that an offset was committed in; 0 where none is said.
+pub(crate) fn generation(metadata: &str) -> i64 {
+    let field = metadata.split(';').find_map(|f| f.strip_prefix("g="));
+    field.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 /// The id that an offset was committed with; `None`: somebody set it by hand.
@@ -84,7 +94,12 @@ mod tests {
             epoch: 7,
             ..Note::default()
         };
-        let metadata = signed(&note.format(), &"QlAQRcEGQNiDWGjQbE5_rg".into());
+        let id = "QlAQRcEGQNiDWGjQbE5_rg".into();
+        let users = signed(&note.format(), &id, 3);
+        assert_eq!((generation(&users), Note::parse(&users)), (3, note));
+        assert_eq!(signature(&users), Some(&*id));
+        let metadata = signed(&note.format(), &id, 0);
+        assert_eq!(generation(&metadata), 0);
         assert_eq!(signature(&metadata), Some("QlAQRcEGQNiDWGjQbE5_rg"));
         assert_eq!(Note::parse(&metadata), note);
         assert_eq!(signature("e=7"), None);

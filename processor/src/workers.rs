@@ -13,19 +13,14 @@ use topics::{Fetched, Outgoing};
 use crate::ProcessorConfig;
 use crate::definitions::Definitions;
 use crate::error::ProcessorError;
-use crate::execute::Executor;
+use crate::execute::{Executor, Notes, Way};
 
 /// What runs a lane's records. Chunks are run in the order in which they come, and become ready in it.
 pub trait Work: Send {
     /// Whether another chunk may be handed out.
     fn room(&self) -> bool;
-    /// Hands a chunk out. `condemned`: its records are not run but become dead letters. `now_ms`: the timestamp of what they become.
-    fn run(
-        &mut self,
-        chunk: Vec<Fetched>,
-        condemned: bool,
-        now_ms: i64,
-    ) -> Result<(), ProcessorError>;
+    /// Hands a chunk out. `way`: what is done with its records. `now_ms`: the timestamp of what they become.
+    fn run(&mut self, chunk: Vec<Fetched>, way: Way, now_ms: i64) -> Result<(), ProcessorError>;
     /// Waits for the oldest chunk that is out. `None`: not ready yet. Otherwise everything it became, in its order, or
     /// our trouble.
     fn ready(&mut self, wait: Duration) -> Option<Result<Vec<Outgoing>, ProcessorError>>;
@@ -42,7 +37,7 @@ type Share = Vec<(usize, Fetched)>;
 struct Job {
     chunk: u64,
     share: Share,
-    condemned: bool,
+    way: Way,
     now_ms: i64,
 }
 
@@ -75,6 +70,7 @@ impl Workers {
         lane: usize,
         definitions: &Arc<Definitions>,
         config: &ProcessorConfig,
+        notes: &Arc<Notes>,
     ) -> Result<Self, ProcessorError> {
         let count = config.workers.max(1);
         // Bounded by OUT_MAX and what was forgotten.
@@ -82,11 +78,11 @@ impl Workers {
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
         for worker in 0..count {
             let (job, shares) = bounded::<Job>(OUT_MAX);
-            let (answer, definitions, config) =
-                (answer.clone(), definitions.clone(), config.clone());
+            let answer = answer.clone();
+            let executor = Executor::new(definitions.clone(), config.clone(), notes.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{lane}-worker-{worker}"))
-                .spawn(move || work(Executor::new(definitions, config), &shares, &answer))
+                .spawn(move || work(executor, &shares, &answer))
                 .map_err(ProcessorError::Thread)?;
             jobs.push(job);
             threads.push(thread);
@@ -108,12 +104,7 @@ impl Work for Workers {
         self.out.len() < OUT_MAX && self.jobs.iter().all(|job| !job.is_full())
     }
 
-    fn run(
-        &mut self,
-        chunk: Vec<Fetched>,
-        condemned: bool,
-        now_ms: i64,
-    ) -> Result<(), ProcessorError> {
+    fn run(&mut self, chunk: Vec<Fetched>, way: Way, now_ms: i64) -> Result<(), ProcessorError> {
         let mut shares: Vec<Share> = (0..self.jobs.len()).map(|_| Vec::new()).collect();
         for (place, record) in chunk.into_iter().enumerate() {
             shares[worker_of(&record, self.jobs.len())].push((place, record));
@@ -131,7 +122,7 @@ impl Work for Workers {
                 let share = Job {
                     chunk,
                     share,
-                    condemned,
+                    way,
                     now_ms,
                 };
                 job.send(share)
@@ -204,7 +195,7 @@ fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>
     for Job {
         chunk,
         share,
-        condemned,
+        way,
         now_ms,
     } in shares
     {
@@ -212,15 +203,10 @@ fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>
         let mut failed = None;
         for (place, record) in share {
             #[cfg(feature = "broken")]
-            if !condemned {
+            if way != Way::Condemned {
                 crate::broken::before_record(&record);
             }
-            let outgoing = if condemned {
-                executor.condemn(&record, now_ms)
-            } else {
-                executor.execute(&record, now_ms)
-            };
-            match outgoing {
+            match executor.execute(&record, way, now_ms) {
                 Ok(outgoing) => became.push((place, outgoing)),
                 Err(trouble) => {
                     failed = Some(trouble);

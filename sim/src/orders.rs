@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use processor::wasm::{Broken, Call, Called, Outcome, StepOutput};
-use processor::{Graphs, Loaded, ProcessorError, Steps};
+use processor::{
+    Active, Graphs, Loaded, ProcessorError, Releasing, State, Steps, Streams, Subscribed,
+    Subscriber,
+};
 use schemas::ExecutionId;
 use schemas::graph::{self, Graph, StepIndex};
 use schemas::records::{Payload, Trigger};
 use topics::catalog::TRIGGERS;
-use topics::{Outgoing, Record};
+use topics::registry::{Known, SchemaId};
+use topics::{Fetched, Outgoing, Record};
 
 use crate::random::Random;
 
@@ -130,13 +134,26 @@ impl OneGraph {
             version_hex,
             graph,
             modules: Vec::new(),
+            schemas: Vec::new(),
         }))
     }
 }
 
 impl Graphs for OneGraph {
-    fn active(&self, _: &str, graph: &str) -> Result<Option<Arc<Loaded>>, ProcessorError> {
-        Ok((graph == "g").then(|| self.0.clone()))
+    fn active(&self, _: &str, graph: &str) -> Result<Option<Active>, ProcessorError> {
+        let active = || Active {
+            loaded: self.0.clone(),
+            state: State::Active,
+        };
+        Ok((graph == "g").then(active))
+    }
+
+    fn subscribers(&self, _: &str) -> Result<Arc<[Subscriber]>, ProcessorError> {
+        Ok(Arc::new([]))
+    }
+
+    fn schema(&self, _: SchemaId) -> Known {
+        Known::Not("no record names one".into())
     }
     fn version(&self, version: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError> {
         Ok((version == self.0.version).then(|| self.0.clone()))
@@ -144,6 +161,27 @@ impl Graphs for OneGraph {
 
     fn epoch(&self) -> u64 {
         0
+    }
+}
+
+/// Graphs that never change, and read no topics of users.
+pub(crate) struct Still;
+
+impl Streams for Still {
+    fn epoch(&self) -> u64 {
+        1
+    }
+
+    fn subscribed(&self) -> Result<Arc<[Subscribed]>, ProcessorError> {
+        Ok(Arc::new([]))
+    }
+
+    fn releasing(&self) -> Result<Arc<[Releasing]>, ProcessorError> {
+        Ok(Arc::new([]))
+    }
+
+    fn readable(&self, _: &Fetched) -> Result<(), String> {
+        Ok(())
     }
 }
 

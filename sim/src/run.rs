@@ -15,7 +15,7 @@ use crate::broken::Variant;
 use crate::broker::{Broker, MS, Micros, Owner, Request, SECOND};
 use crate::check::{Verdict, check};
 use crate::faults::{Faults, TIMEOUTS};
-use crate::orders::{Closures, Kind, OneGraph, Order, order};
+use crate::orders::{Closures, Kind, OneGraph, Order, Still, order};
 use crate::port::SimLog;
 use crate::random::Random;
 use crate::work::{SimClock, SimWork};
@@ -395,14 +395,20 @@ impl OwnerThread {
             Surroundings {
                 log: Arc::new(self.log.clone()),
                 ids: Arc::new(TopicIds::new(Arc::new(self.log.clone()))),
-                epoch: Arc::new(|| 1),
+                streams: Arc::new(Still),
+                notes: Arc::default(),
                 alone: process.alone.clone(),
                 stop: process.stop.clone(),
             }
         };
         loop {
             let steps = Box::new(Closures);
-            let executor = Executor::with(self.graphs.clone(), steps, self.config.clone());
+            let executor = Executor::with(
+                self.graphs.clone(),
+                steps,
+                self.config.clone(),
+                around.notes.clone(),
+            );
             let work = Box::new(SimWork::new(self.log.clone(), executor));
             let clock = Box::new(SimClock {
                 log: self.log.clone(),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use processor::{Clock, Executor, ProcessorError, Work};
+use processor::{Clock, Executor, ProcessorError, Way, Work};
 use topics::{Fetched, Outgoing};
 
 use crate::broker::{MS, Micros, SECOND};
@@ -45,7 +45,7 @@ impl SimWork {
     fn became(
         &mut self,
         chunk: &[Fetched],
-        condemned: bool,
+        way: Way,
         now_ms: i64,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
         let trouble = {
@@ -60,11 +60,7 @@ impl SimWork {
         }
         let mut all = Vec::new();
         for record in chunk {
-            all.extend(if condemned {
-                self.executor.condemn(record, now_ms)?
-            } else {
-                self.executor.execute(record, now_ms)?
-            });
+            all.extend(self.executor.execute(record, way, now_ms)?);
         }
         Ok(all)
     }
@@ -75,15 +71,10 @@ impl Work for SimWork {
         self.out.len() < OUT_MAX
     }
 
-    fn run(
-        &mut self,
-        chunk: Vec<Fetched>,
-        condemned: bool,
-        now_ms: i64,
-    ) -> Result<(), ProcessorError> {
+    fn run(&mut self, chunk: Vec<Fetched>, way: Way, now_ms: i64) -> Result<(), ProcessorError> {
         let ready = self.busy_until.max(self.log.world.now()) + self.duration(chunk.len());
         self.busy_until = ready;
-        let killer = !condemned
+        let killer = way != Way::Condemned
             && chunk
                 .iter()
                 .any(|f| f.record.value.as_ref().is_some_and(|value| kills(value)));
@@ -100,13 +91,10 @@ impl Work for SimWork {
                     .iter()
                     .map(|f| format!("{}/{}@{}", f.partition.topic, f.partition.number, f.offset))
                     .collect();
-                format!(
-                    "lane {thread} runs {} (condemned: {condemned})",
-                    of.join(" ")
-                )
+                format!("lane {thread} runs {} ({way:?})", of.join(" "))
             });
         }
-        let became = self.became(&chunk, condemned, now_ms);
+        let became = self.became(&chunk, way, now_ms);
         self.out.push_back((ready, became));
         Ok(())
     }

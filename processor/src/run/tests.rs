@@ -392,7 +392,7 @@ proptest! {
             })
         };
         let (said, done) = run();
-        prop_assert_eq!(&run(), &(said, Finished { failure: done.failure.clone(), outputs: done.outputs.clone(), topic_outputs: vec![], started: vec![], logs: vec![], logs_dropped: 0 }));
+        prop_assert_eq!(&run(), &(said, Finished { suspended: None, failure: done.failure.clone(), outputs: done.outputs.clone(), topic_outputs: vec![], started: vec![], logs: vec![], logs_dropped: 0 }));
         prop_assert!(done.failure.is_none() || done.outputs.is_empty());
     }
 }

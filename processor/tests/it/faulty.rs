@@ -108,6 +108,10 @@ impl Consumer for FaultyLane {
 }
 
 impl Lane for FaultyLane {
+    fn subscribe(&mut self, topics: &[topics::Topic]) -> topics::Result<()> {
+        self.lane.subscribe(topics)
+    }
+
     fn send(&mut self, records: Vec<Outgoing>) -> topics::Result<()> {
         if self.faults.now() && self.faults.kind().is_multiple_of(4) {
             return Err(unavailable());

@@ -25,11 +25,11 @@ fn guest(name: &str) -> PathBuf {
 }
 
 /// A log, a store and lanes of their own.
-struct Line {
-    runtime: Runtime,
-    log: Arc<dyn Log>,
-    store: Store,
-    faults: Arc<Faults>,
+pub(crate) struct Line {
+    pub(crate) runtime: Runtime,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) store: Store,
+    pub(crate) faults: Arc<Faults>,
     processor: Option<Processor>,
 }
 
@@ -48,7 +48,7 @@ impl graph::Resolve for Modules<'_> {
 }
 
 impl Line {
-    fn start(config: &ProcessorConfig, faults: Arc<Faults>) -> Self {
+    pub(crate) fn start(config: &ProcessorConfig, faults: Arc<Faults>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -68,7 +68,7 @@ impl Line {
         line
     }
 
-    fn resume(&mut self, config: &ProcessorConfig) {
+    pub(crate) fn resume(&mut self, config: &ProcessorConfig) {
         let engine = Engine::new(EngineConfig::default()).unwrap();
         let definitions = Definitions::new(
             self.store.clone(),
@@ -84,7 +84,7 @@ impl Line {
     }
 
     /// Steps name guests: `uses: copy`.
-    fn apply(&self, name: &str, steps: &str) {
+    pub(crate) fn apply(&self, name: &str, steps: &str) {
         let text =
             format!("weir: 1\nname: {name}\ntriggers:\n  t: {{ manual: {{}} }}\nsteps:\n{steps}");
         let parsed = graph::parse(&text, "g.yaml").unwrap_or_else(|problems| panic!("{problems}"));
@@ -107,7 +107,7 @@ impl Line {
     }
 
     /// Puts triggers on the log; each: key and data.
-    fn trigger(
+    pub(crate) fn trigger(
         &self,
         graph: &str,
         events: impl IntoIterator<Item = (String, String)>,
@@ -150,7 +150,7 @@ impl Line {
     }
 
     /// The first `count` records of a topic, in the order of each partition; and no more may come.
-    fn read(&self, topic: &str, count: usize) -> Vec<Fetched> {
+    pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Fetched> {
         let partitions = self.log.partitions(topic).unwrap();
         let from = (0..partitions)
             .map(|number| {
@@ -181,7 +181,7 @@ impl Line {
         all
     }
 
-    fn results(&self, count: usize) -> Vec<SegmentResult> {
+    pub(crate) fn results(&self, count: usize) -> Vec<SegmentResult> {
         self.read(RESULTS, count)
             .iter()
             .map(|f| SegmentResult::decode(f.record.value.as_ref().unwrap()).unwrap())
@@ -189,12 +189,12 @@ impl Line {
     }
 
     /// Stops the lanes: what is on the log now is all there will ever be.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.processor.take().unwrap().stop().unwrap();
     }
 }
 
-fn raw(topic: &str, key: &[u8], value: Bytes) -> Outgoing {
+pub(crate) fn raw(topic: &str, key: &[u8], value: Bytes) -> Outgoing {
     let record = Record {
         key: Some(Bytes::copy_from_slice(key)),
         value: Some(value),
@@ -208,14 +208,14 @@ fn raw(topic: &str, key: &[u8], value: Bytes) -> Outgoing {
     }
 }
 
-fn data(output: &schemas::records::Output) -> String {
+pub(crate) fn data(output: &schemas::records::Output) -> String {
     let Payload::Inline(data) = &output.data else {
         panic!("a reference")
     };
     String::from_utf8_lossy(data).into_owned()
 }
 
-fn small() -> ProcessorConfig {
+pub(crate) fn small() -> ProcessorConfig {
     ProcessorConfig {
         batch_records_max: 50,
         workers: 2,

@@ -4,6 +4,7 @@
 
 mod faulty;
 mod lanes;
+mod motion;
 mod wasm;
 mod wasm_attacks;
 mod wasm_cache;

@@ -5,29 +5,38 @@
 //! the offsets that they come to. A chunk's outputs are sent only when all of them are ready, so no transaction is open
 //! because a step runs, and a commit waits for no step: chunks that still run belong to the next one. Whatever goes
 //! wrong, the lane drops what it holds and goes on from the group's committed offsets: they are the only memory.
+//!
+//! `assign` is how partitions come and go, `holds` how single ones wait, `user_topics` what is special about topics that are
+//! not Weir's, `release` how parked records are run, `trouble` the error rule.
 
-use std::collections::VecDeque;
+mod assign;
+mod holds;
+mod release;
+mod trouble;
+mod user_topics;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, histogram};
-use topics::catalog::{GROUP_PROCESSORS, HOPS, TRIGGERS};
-use topics::{
-    Assigned, Disposition, Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position,
-    TopicId,
-};
+use topics::catalog::{DELAYS, GROUP_PROCESSORS, GROUP_TOPICS, HOPS, TRIGGERS};
+use topics::{Fetched, Join, Log, LogError, Outgoing, Partition, Polled, Position, Topic, TopicId};
 
 use crate::ProcessorConfig;
 use crate::clock::Clock;
 use crate::config::Reads;
 use crate::error::ProcessorError;
+use crate::execute::{Notes, Way};
 use crate::isolation::{Next, Note, Standing};
 use crate::pending::{Pending, Reach, size};
-use crate::started;
-use crate::topic_ids::{TopicIds, signature, signed};
+use crate::streams::{Streams, Subscribed};
+use crate::topic_ids::{TopicIds, signed};
 use crate::watch::Watch;
 use crate::workers::Work;
+use holds::Hold;
+use release::Release;
 
 /// How long an idle lane waits for records; also how soon it sees `stop`.
 const IDLE: Duration = Duration::from_millis(200);
@@ -58,8 +67,8 @@ const PENDING_BYTES: usize = 4 * CHUNK_BYTES;
 #[derive(Clone)]
 pub struct Surroundings {
     pub log: Arc<dyn Log>,
-    /// The highest epoch of a graph's change that this process has followed.
-    pub epoch: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub streams: Arc<dyn Streams>,
+    pub notes: Arc<Notes>,
     pub ids: Arc<TopicIds>,
     /// Taken by the one lane of the process that runs a record alone, so that a death convicts the right one.
     pub alone: Arc<AtomicBool>,
@@ -70,8 +79,14 @@ pub struct Surroundings {
 struct Owned {
     partition: Partition,
     topic_id: TopicId,
+    /// Of a user's topic: which time of its being read by somebody this is; 0 for Weir's own.
+    generation: i64,
     committed: i64,
+    /// What was committed with it.
+    metadata: String,
     standing: Standing,
+    /// Nothing of it is handed out for now.
+    held: Option<Hold>,
 }
 
 /// One lane, in its owner's hands.
@@ -79,6 +94,7 @@ pub struct Lane {
     around: Surroundings,
     port: Box<dyn topics::Lane>,
     slot: String,
+    reads: Reads,
     join: Join,
     config: ProcessorConfig,
     work: Box<dyn Work>,
@@ -103,6 +119,16 @@ pub struct Lane {
     ids_seen: u64,
     /// The epoch that some partition's last owner had followed, and until when it is waited for.
     follow: Option<(u64, Instant)>,
+    /// Of a lane that reads users' topics: what is read, and the epoch at which that was asked.
+    subscribed: Arc<[Subscribed]>,
+    subscribed_at: Option<(u64, Instant)>,
+    /// Parked records that are being run, and the epoch at which it was asked whether there are any.
+    release: Option<Release>,
+    release_asked: Option<u64>,
+    /// Of releases that were broken off: their number, how each partition stood, and the next parked record.
+    released_so_far: HashMap<Partition, (u64, Standing, i64)>,
+    /// When it last said that a partition waits.
+    said_at: Option<Instant>,
     backoff: Duration,
     #[cfg(feature = "broken")]
     broken: crate::broken::Held,
@@ -124,6 +150,7 @@ impl Lane {
             around,
             port,
             slot: slot.to_owned(),
+            reads,
             join,
             config,
             work,
@@ -141,6 +168,12 @@ impl Lane {
             commit_takes: Duration::ZERO,
             ids_seen: 0,
             follow: None,
+            subscribed: Arc::new([]),
+            subscribed_at: None,
+            release: None,
+            release_asked: None,
+            released_so_far: HashMap::new(),
+            said_at: None,
             backoff: BACKOFF_MIN,
             #[cfg(feature = "broken")]
             broken: crate::broken::Held::default(),
@@ -169,7 +202,10 @@ impl Lane {
     pub fn turn(&mut self) -> Result<(), ProcessorError> {
         self.watch.turned();
         self.same_topics()?;
+        self.follow_subscriptions()?;
+        self.wake()?;
         self.hand_out()?;
+        self.release_parked()?;
         if !self.out.is_empty() {
             let mut wait = self.until_due().unwrap_or(BUSY_POLL).min(BUSY_POLL);
             while let Some(became) = self.work.ready(wait) {
@@ -189,11 +225,20 @@ impl Lane {
         if changes == self.ids_seen {
             return Ok(());
         }
-        let ids = &self.around.ids;
-        let other = |o: &&Owned| !ids.is(&o.partition.topic, &o.topic_id);
-        if let Some(other) = self.owned.iter().find(other) {
-            let partition = other.partition.clone();
-            return Err(ProcessorError::Replaced { partition });
+        let ids = self.around.ids.clone();
+        for at in 0..self.owned.len() {
+            let owned = &self.owned[at];
+            if ids.is(&owned.partition.topic, &owned.topic_id) {
+                continue;
+            }
+            let replaced = ProcessorError::Replaced {
+                group: self.join.group.clone(),
+                partition: owned.partition.clone(),
+            };
+            if self.reads != Reads::Topics {
+                return Err(replaced);
+            }
+            self.stop_partition(at, &replaced)?;
         }
         self.ids_seen = changes;
         Ok(())
@@ -220,13 +265,14 @@ impl Lane {
     fn hand_out(&mut self) -> Result<(), ProcessorError> {
         self.blocked = false;
         while !self.alone && !self.pending.is_empty() && self.work.room() && self.followed() {
-            let Some((count, condemned)) = self.cut()? else {
-                self.blocked = true;
+            let Some((count, way)) = self.cut()? else {
+                // what was next may have been put aside
+                self.blocked = !self.pending.is_empty();
                 return Ok(());
             };
             let chunk = self.pending.take(count);
             self.out.push_back(Reach::of(&chunk));
-            self.work.run(chunk, condemned, self.clock.unix_ms())?;
+            self.work.run(chunk, way, self.clock.unix_ms())?;
         }
         Ok(())
     }
@@ -236,7 +282,7 @@ impl Lane {
         let Some((epoch, until)) = self.follow else {
             return true;
         };
-        if (self.around.epoch)() < epoch {
+        if self.around.streams.epoch() < epoch {
             if self.clock.now() < until {
                 return false;
             }
@@ -250,20 +296,21 @@ impl Lane {
         true
     }
 
-    /// How many of the pending records make the next chunk, and whether it is one to be condemned; `None`: not now.
-    fn cut(&mut self) -> Result<Option<(usize, bool)>, ProcessorError> {
-        let epoch = (self.around.epoch)();
+    /// How many of the pending records make the next chunk, and what is done with them; `None`: not now.
+    fn cut(&mut self) -> Result<Option<(usize, Way)>, ProcessorError> {
+        let epoch = self.around.streams.epoch();
         let (mut count, mut bytes) = (0, 0);
         while let Some(record) = self.pending.get(count) {
+            if let Some((until, why)) = self.waits(record) {
+                self.hold_from(count, until, &why)?;
+                continue;
+            }
             bytes += size(record);
             if count > 0 && (count >= CHUNK_RECORDS || bytes > CHUNK_BYTES) {
                 break;
             }
             let (offset, Some(at)) = (record.offset, self.owner_of(record)) else {
-                return Err(LogError::Moved {
-                    group: GROUP_PROCESSORS.into(),
-                }
-                .into());
+                return Err(self.moved());
             };
             match self.owned[at].standing.next(offset, epoch) {
                 Next::Together { below } if below.is_none_or(|below| offset < below) => count += 1,
@@ -285,12 +332,19 @@ impl Lane {
                     }
                     self.alone = true;
                     self.note(at, offset, note)?;
-                    return Ok(Some((1, false)));
+                    return Ok(Some((1, Way::Run)));
                 }
-                Next::Condemned => return Ok(Some((1, true))),
+                Next::Condemned => return Ok(Some((1, Way::Condemned))),
             }
         }
-        Ok((count > 0).then_some((count, false)))
+        Ok((count > 0).then_some((count, Way::Run)))
+    }
+
+    fn moved(&self) -> ProcessorError {
+        LogError::Moved {
+            group: self.join.group.clone(),
+        }
+        .into()
     }
 
     fn owner_of(&self, record: &Fetched) -> Option<usize> {
@@ -301,12 +355,9 @@ impl Lane {
     /// Commits a note about a partition, after what is sent.
     fn note(&mut self, at: usize, next_offset: i64, note: Note) -> Result<(), ProcessorError> {
         self.commit_sent()?;
-        let position = Position {
-            partition: self.owned[at].partition.clone(),
-            next_offset,
-            metadata: signed(&note.format(), &self.owned[at].topic_id),
-        };
+        let position = self.owned[at].position(next_offset, note);
         self.owned[at].committed = next_offset;
+        self.owned[at].metadata.clone_from(&position.metadata);
         Ok(self.port.commit(vec![position])?)
     }
 
@@ -336,34 +387,29 @@ impl Lane {
     fn commit(&mut self) -> Result<(), ProcessorError> {
         self.same_topics()?;
         let sent = std::mem::take(&mut self.sent);
-        let epoch = (self.around.epoch)();
+        let epoch = self.around.streams.epoch();
         let mut positions = Vec::with_capacity(sent.next.len());
         let mut standings = Vec::with_capacity(sent.next.len());
         for (partition, next_offset) in sent.next {
             let Some(at) = self.owned.iter().position(|o| o.partition == partition) else {
-                return Err(LogError::Moved {
-                    group: self.join.group.clone(),
-                }
-                .into());
+                return Err(self.moved());
             };
             let owned = &self.owned[at];
             let (note, after) = owned.standing.progress(next_offset, epoch);
-            standings.push((at, next_offset, after));
-            positions.push(Position {
-                partition,
-                next_offset,
-                metadata: signed(&note.format(), &owned.topic_id),
-            });
+            let position = owned.position(next_offset, note);
+            standings.push((at, next_offset, after, position.metadata.clone()));
+            positions.push(position);
         }
+        self.send_marks(&sent.released, &mut positions)?;
         let begun = self.clock.now();
         #[cfg(feature = "broken")]
         self.broken.before_commit(&mut *self.port, &positions)?;
         self.port.commit(positions)?;
-        for (at, next_offset, after) in standings {
-            self.owned[at].committed = next_offset;
-            self.owned[at].standing = after;
+        for (at, next_offset, after, metadata) in standings {
+            let owned = &mut self.owned[at];
+            (owned.committed, owned.standing, owned.metadata) = (next_offset, after, metadata);
         }
-        self.release();
+        self.let_others_run_alone();
         self.watch.closed();
         let took = self.clock.now().saturating_duration_since(begun);
         histogram!("weir_lane_commit_seconds").record(took.as_secs_f64());
@@ -376,7 +422,7 @@ impl Lane {
         Ok(())
     }
 
-    fn release(&mut self) {
+    fn let_others_run_alone(&mut self) {
         if self.alone {
             self.alone = false;
             self.around.alone.store(false, Ordering::Release);
@@ -400,20 +446,24 @@ impl Lane {
             if full {
                 self.port.pause(&owned)?;
             } else {
-                self.port.resume(&owned)?;
+                self.port.resume(&self.unheld())?;
             }
             self.paused = full;
         }
-        let held = self.blocked || self.follow.is_some();
+        let held = self.blocked || self.follow.is_some() || self.release.is_some();
         let wait = match self.until_due() {
             _ if !self.out.is_empty() => Duration::ZERO,
             _ if !self.pending.is_empty() && !held => Duration::ZERO,
             Some(due) => due,
             None if held => HELD_POLL,
-            None => IDLE,
+            None => self.until_wake().unwrap_or(IDLE).min(IDLE),
         };
-        let polled = self.port.poll(wait)?;
+        let polled = self.port.poll(wait);
         self.polled_at = self.clock.now();
+        let polled = match polled {
+            Err(error) if self.reads == Reads::Topics => return self.unreadable_topic(error),
+            polled => polled?,
+        };
         match polled {
             Polled::Records(records) => {
                 self.pending.extend(records);
@@ -423,259 +473,34 @@ impl Lane {
             Polled::Revoked { partitions, lost } => self.revoke(&partitions, lost),
         }
     }
-
-    fn assign(&mut self, assigned: Vec<Assigned>) -> Result<(), ProcessorError> {
-        counter!("weir_lane_partitions_assigned_total").increment(assigned.len() as u64);
-        counter!("weir_lane_rebalances_total").increment(1);
-        self.watch.join();
-        let (mut unstarted, mut came) = (Vec::new(), Vec::new());
-        for Assigned {
-            partition,
-            committed,
-        } in assigned
-        {
-            came.push(partition.clone());
-            match committed {
-                Some(position) => self.own(position)?,
-                None => unstarted.push(partition),
-            }
-        }
-        self.start(unstarted)?;
-        if self.paused {
-            self.port.pause(&came)?;
-        }
-        Ok(())
-    }
-
-    /// Before its first record a partition gets its start offset and a mark, in one transaction. A started partition whose
-    /// offset is missing would be run all over again, or skipped: it stops the lane with an alarm instead.
-    fn start(&mut self, unstarted: Vec<Partition>) -> Result<(), ProcessorError> {
-        if unstarted.is_empty() {
-            return Ok(());
-        }
-        match started::check(&*self.around.log, &unstarted) {
-            Err(ProcessorError::OffsetMissing { partition }) if !self.missing(&partition)? => {
-                return Err(LogError::Moved {
-                    group: self.join.group.clone(),
-                }
-                .into());
-            }
-            checked => checked?,
-        }
-        self.commit_sent()?;
-        let (mut marks, mut starts) = (Vec::new(), Vec::new());
-        for partition in unstarted {
-            let (start, _) = self.around.log.offsets(&partition)?;
-            marks.push(started::mark(&partition, start, self.clock.unix_ms()));
-            let note = Note {
-                epoch: (self.around.epoch)(),
-                ..Note::default()
-            };
-            let id = self.around.ids.of(&partition.topic)?;
-            starts.push(Position {
-                partition,
-                next_offset: start,
-                metadata: signed(&note.format(), &id),
-            });
-        }
-        self.port.send(marks)?;
-        self.port.commit(starts.clone())?;
-        starts.into_iter().try_for_each(|start| self.own(start))
-    }
-
-    /// Whether this one has no committed offset still. The answer that came with the assignment may be old: while this
-    /// lane was held up, another one may have started the partition.
-    fn missing(&mut self, partition: &Partition) -> Result<bool, ProcessorError> {
-        let now = self.port.abort()?;
-        let missing = |a: &Assigned| a.committed.is_none() && a.partition == *partition;
-        Ok(now.iter().any(missing))
-    }
-
-    fn own(&mut self, position: Position) -> Result<(), ProcessorError> {
-        let topic_id = self.around.ids.of(&position.partition.topic)?;
-        if signature(&position.metadata).is_some_and(|committed| *committed != *topic_id) {
-            let partition = position.partition;
-            return Err(ProcessorError::Replaced { partition });
-        }
-        let note = Note::parse(&position.metadata);
-        if note.epoch > (self.around.epoch)() {
-            let epoch = self.follow.map_or(0, |(epoch, _)| epoch).max(note.epoch);
-            self.follow = Some((epoch, self.clock.now() + FOLLOW));
-        }
-        self.owned.retain(|o| o.partition != position.partition);
-        self.owned.push(Owned {
-            partition: position.partition,
-            topic_id,
-            committed: position.next_offset,
-            standing: Standing::New(note),
-        });
-        Ok(())
-    }
-
-    /// Partitions leave with the next poll: until then what has been run of them may still be committed.
-    fn revoke(&mut self, partitions: &[Partition], lost: bool) -> Result<(), ProcessorError> {
-        counter!("weir_lane_partitions_revoked_total").increment(partitions.len() as u64);
-        self.pending.forget(partitions);
-        let holds = |reach: &Reach| reach.next.iter().any(|(p, _)| partitions.contains(p));
-        if !self.out.iter().any(holds) && !holds(&self.sent) {
-            self.owned.retain(|o| !partitions.contains(&o.partition));
-            return Ok(());
-        }
-        let finished = !lost && self.take_in(FINISH)?;
-        if finished {
-            self.commit_sent()?;
-        }
-        self.owned.retain(|o| !partitions.contains(&o.partition));
-        if finished {
-            return Ok(());
-        }
-        // Whoever owns the partitions runs it again.
-        Err(LogError::Moved {
-            group: GROUP_PROCESSORS.into(),
-        }
-        .into())
-    }
-
-    /// Waits until everything that is out has been sent; whether it was in time.
-    fn take_in(&mut self, wait: Duration) -> Result<bool, ProcessorError> {
-        let until = self.clock.now() + wait;
-        while !self.out.is_empty() {
-            let left = until.saturating_duration_since(self.clock.now());
-            match self.work.ready(left) {
-                Some(became) => self.send(became?)?,
-                None if self.clock.now() >= until => return Ok(false),
-                None => {}
-            }
-        }
-        Ok(true)
-    }
-
-    /// Commits what can be within a bound; the rest is dropped and run again by whoever comes next.
-    pub fn finish(mut self) -> Result<(), ProcessorError> {
-        let finished = self.take_in(FINISH).and_then(|_| self.commit_sent());
-        self.release();
-        let ours = match &finished {
-            Ok(()) => false,
-            Err(ProcessorError::Log(e)) => e.disposition() != Disposition::Invalid,
-            Err(e) => !e.ends_the_lane(),
-        };
-        match finished {
-            Err(e) if ours => {
-                tracing::warn!(
-                    "lane {} could not commit what it had at its end, whoever comes next runs it again: {e}",
-                    self.slot
-                );
-                // What was sent must not stay open: it would hide what comes after it.
-                if let Err(e) = self.port.abort() {
-                    tracing::debug!("aborting at the end: {e}");
-                }
-                Ok(())
-            }
-            finished => finished,
-        }
-    }
-
-    /// The error rule: abort and rewind, open anew, or stop.
-    pub fn recover(&mut self, mut trouble: ProcessorError) -> Result<(), ProcessorError> {
-        loop {
-            let disposition = match &trouble {
-                ProcessorError::Log(e) => e.disposition(),
-                broken if broken.ends_the_lane() => {
-                    tracing::error!("lane {} stops: {trouble}", self.slot);
-                    return Err(trouble);
-                }
-                // The store, the engine: whatever it is, the records are still there.
-                _ => Disposition::Retry,
-            };
-            counter!("weir_lane_aborts_total", "cause" => cause(&trouble)).increment(1);
-            self.drop_everything();
-            let again = match disposition {
-                Disposition::Reject | Disposition::Invalid => {
-                    tracing::error!("lane {} stops: {trouble}", self.slot);
-                    return Err(trouble);
-                }
-                Disposition::Retry => {
-                    tracing::warn!(
-                        "lane {} aborts and runs its batch again: {trouble}",
-                        self.slot
-                    );
-                    self.rewind()
-                }
-                Disposition::Fenced => {
-                    tracing::warn!("lane {} starts over: {trouble}", self.slot);
-                    self.owned.clear();
-                    self.around
-                        .log
-                        .lane(self.join.clone(), &self.slot)
-                        .map(|port| self.port = port)
-                        .map_err(ProcessorError::from)
-                }
-            };
-            self.watch.closed();
-            self.clock.sleep(self.backoff);
-            self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
-            match again {
-                Ok(()) => return Ok(()),
-                Err(_) if self.stopped() => return Ok(()),
-                Err(e) => trouble = e,
-            }
-        }
-    }
-
-    /// Aborts, and reads on from the group's committed offsets.
-    fn rewind(&mut self) -> Result<(), ProcessorError> {
-        let assigned = self.port.abort()?;
-        let before = std::mem::take(&mut self.owned);
-        let all: Vec<Partition> = assigned.iter().map(|a| a.partition.clone()).collect();
-        let mut unstarted = Vec::new();
-        for Assigned {
-            partition,
-            committed,
-        } in assigned
-        {
-            let Some(position) = committed else {
-                unstarted.push(partition);
-                continue;
-            };
-            let known = before.iter().find(|o| o.partition == partition);
-            self.own(position)?;
-            // What this owner knows counts, not what it noted.
-            if let (Some(known), Some(owned)) = (known, self.owned.last_mut()) {
-                owned.standing = known
-                    .standing
-                    .after_rewind(known.committed, owned.committed);
-            }
-        }
-        match self.start(unstarted) {
-            // The group has gone on without us. Only a poll would tell, and it would bring records of what is not
-            // started; aborting and starting again would never poll: join anew instead.
-            Err(ProcessorError::Log(LogError::Moved { .. })) => {
-                return Err(LogError::Fenced {
-                    owner: self.slot.clone(),
-                }
-                .into());
-            }
-            started => started?,
-        }
-        Ok(self.port.resume(&all)?)
-    }
-
-    /// A lane that lost its footing keeps nothing: not what runs, not what it had fetched.
-    fn drop_everything(&mut self) {
-        self.work.forget();
-        self.out.clear();
-        self.pending.clear();
-        self.sent = Reach::default();
-        self.paused = false;
-        self.release();
-        #[cfg(feature = "broken")]
-        self.broken.drop_everything();
-    }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.release();
+        self.let_others_run_alone();
+    }
+}
+
+impl Owned {
+    /// A partition of which nothing is read.
+    fn idle(partition: Partition, topic_id: TopicId, generation: i64) -> Self {
+        Self {
+            partition,
+            topic_id,
+            generation,
+            committed: 0,
+            metadata: String::new(),
+            standing: Standing::New(Note::default()),
+            held: None,
+        }
+    }
+
+    fn position(&self, next_offset: i64, note: Note) -> Position {
+        Position {
+            partition: self.partition.clone(),
+            next_offset,
+            metadata: signed(&note.format(), &self.topic_id, self.generation),
+        }
     }
 }
 
@@ -688,28 +513,28 @@ fn interval(wished: Duration, commit_takes: Duration) -> Duration {
 }
 
 fn join(config: &ProcessorConfig, reads: Reads) -> Join {
+    let delayed = || DELAYS.map(|(name, _)| Topic::from(name));
+    let (group, topics) = match reads {
+        Reads::Both => {
+            let both = [TRIGGERS.into(), HOPS.into()];
+            (
+                GROUP_PROCESSORS,
+                both.into_iter().chain(delayed()).collect(),
+            )
+        }
+        Reads::Triggers => (GROUP_PROCESSORS, vec![TRIGGERS.into()]),
+        Reads::Hops => {
+            let hops = [HOPS.into()].into_iter().chain(delayed());
+            (GROUP_PROCESSORS, hops.collect())
+        }
+        // what graphs ask for, see `user_topics`
+        Reads::Topics => (GROUP_TOPICS, Vec::new()),
+    };
     Join {
-        group: GROUP_PROCESSORS.into(),
-        topics: match reads {
-            Reads::Both => vec![TRIGGERS.into(), HOPS.into()],
-            Reads::Triggers => vec![TRIGGERS.into()],
-            Reads::Hops => vec![HOPS.into()],
-        },
+        group: group.into(),
+        topics,
         records_max: 4 * CHUNK_RECORDS,
         bytes_max: PENDING_BYTES.min(config.batch_bytes_max),
-    }
-}
-
-fn cause(trouble: &ProcessorError) -> &'static str {
-    match trouble {
-        ProcessorError::Log(LogError::Fenced { .. }) => "fenced",
-        ProcessorError::Log(LogError::Moved { .. }) => "rebalance",
-        ProcessorError::Log(LogError::Full { .. }) => "disk-full",
-        ProcessorError::Log(LogError::Uncertain { .. }) => "uncertain",
-        ProcessorError::Log(_) => "log",
-        ProcessorError::Store(_) => "store",
-        ProcessorError::Busy { .. } => "busy",
-        _ => "other",
     }
 }
 
