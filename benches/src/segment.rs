@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use processor::wasm::{Engine, EngineConfig, Pool};
-use processor::{Executor, Graphs, Loaded, ProcessorConfig, ProcessorError};
+use processor::{
+    Active, Executor, Graphs, Loaded, ProcessorConfig, ProcessorError, State, Subscriber, Way,
+};
 use schemas::graph;
 use sha2::{Digest as _, Sha256};
 use topics::catalog::TRIGGERS;
+use topics::registry::{Known, SchemaId};
 use topics::{Fetched, Partition, Record};
 
 use crate::kafka::orders;
@@ -32,8 +35,19 @@ pub struct Segment {
 struct One(Arc<Loaded>);
 
 impl Graphs for One {
-    fn active(&self, _: &str, _: &str) -> Result<Option<Arc<Loaded>>, ProcessorError> {
-        Ok(Some(self.0.clone()))
+    fn active(&self, _: &str, _: &str) -> Result<Option<Active>, ProcessorError> {
+        Ok(Some(Active {
+            loaded: self.0.clone(),
+            state: State::Active,
+        }))
+    }
+
+    fn subscribers(&self, _: &str) -> Result<Arc<[Subscriber]>, ProcessorError> {
+        Ok(Arc::new([]))
+    }
+
+    fn schema(&self, _: SchemaId) -> Known {
+        Known::Not("no record names one".into())
     }
 
     fn version(&self, _: [u8; 32]) -> Result<Option<Arc<Loaded>>, ProcessorError> {
@@ -69,12 +83,14 @@ impl Segment {
             version: [7; 32],
             version_hex: hex::encode([7; 32]),
             modules: modules.collect::<Result<_>>()?,
+            schemas: Vec::new(),
             graph,
         };
         let executor = Executor::with(
             Arc::new(One(Arc::new(loaded))),
             Box::new(Pool::new(&engine, 4)),
             ProcessorConfig::default(),
+            Arc::default(),
         );
         let record = |n| Fetched {
             partition: Partition {
@@ -99,7 +115,9 @@ impl Segment {
     /// Runs the next record; the bytes of what it became.
     pub fn run(&mut self) -> Result<usize> {
         self.next = (self.next + 1) % self.records.len();
-        let became = self.executor.execute(&self.records[self.next], 0)?;
+        let became = self
+            .executor
+            .execute(&self.records[self.next], Way::Run, 0)?;
         let bytes = |out: &topics::Outgoing| out.record.value.as_ref().map_or(0, |v| v.len());
         Ok(became.iter().map(bytes).sum())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::kafka::{latency, raw, streams, surface, tax};
+use crate::kafka::{latency, raw, streams, surface, tax, user_topics};
 use crate::report::Row;
 use crate::{dev, inbox, kernel, log, segment, steps};
 
@@ -69,6 +69,10 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: latency::NAMES,
         run: latency::run,
+    },
+    Measurement {
+        names: user_topics::NAMES,
+        run: user_topics::run,
     },
     Measurement {
         names: surface::NAMES,

@@ -10,7 +10,8 @@ use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
 use schemas::graph::{self, Resolve};
 use serde::{Deserialize, Serialize};
-use store::{NewVersion, Store};
+use store::{NewSubscription, NewVersion, SinkSchema, Store, TopicStart};
+use topics::registry::{Registry, RegistryConfig};
 use topics::{Kafka, KafkaConfig, Log};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -35,6 +36,19 @@ pub(super) struct Settings {
     pub(super) interval_ms: u64,
     /// `false`: the same line without transactions, for the exactly-once tax.
     pub(super) transactions: bool,
+    /// What the graph has to do with topics of users.
+    pub(super) topics: Topics,
+}
+
+/// What `weir apply` would find out about a graph's topics.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) struct Topics {
+    /// The topic that is read: name, id, and where each partition starts.
+    pub(super) read: Option<(String, String, Vec<i64>)>,
+    /// The registry's url.
+    pub(super) registry: Option<String>,
+    /// The sink that writes Avro, its schema's id, and the schema.
+    pub(super) schema: Option<(String, u32, String)>,
 }
 
 /// Runs until standard input ends.
@@ -60,12 +74,16 @@ pub fn run(settings: &str) -> Result<()> {
         ..ProcessorConfig::default()
     };
     let engine = Engine::new(EngineConfig::default())?;
-    let definitions = Arc::new(Definitions::new(
-        store,
-        engine,
-        runtime.handle().clone(),
-        &config,
-    ));
+    let registry = settings.topics.registry.as_ref().map(|url| {
+        let config = RegistryConfig {
+            url: url.clone(),
+            ..RegistryConfig::default()
+        };
+        Registry::new(config, runtime.handle().clone())
+    });
+    let definitions = Definitions::new(store, engine, runtime.handle().clone(), &config)
+        .with_registry(registry.transpose()?);
+    let definitions = Arc::new(definitions);
     let kafka = Kafka::new(KafkaConfig {
         brokers: settings.brokers.clone(),
         ..KafkaConfig::default()
@@ -104,7 +122,30 @@ async fn stored(settings: &Settings) -> Result<Store> {
         .resolve(&mut Digests(digests))
         .map_err(|problems| anyhow::anyhow!("{problems}"))?;
     let canonical = resolved.canonical()?;
+    let topics = &settings.topics;
+    let read = topics
+        .read
+        .as_ref()
+        .map(|(topic, topic_id, starts)| TopicStart {
+            topic: topic.clone(),
+            topic_id: topic_id.clone(),
+            starts: starts.clone(),
+        });
+    let subscriptions = graph
+        .subscriptions()
+        .map(|(trigger, reads)| NewSubscription {
+            trigger: trigger.to_owned(),
+            topic: reads.name.clone(),
+        });
+    let schema = topics.schema.as_ref().map(|(sink, id, schema)| SinkSchema {
+        sink: sink.clone(),
+        id: *id,
+        schema: schema.clone(),
+    });
     let new = NewVersion {
+        subscriptions: subscriptions.collect(),
+        starts: read.into_iter().collect(),
+        schemas: schema.into_iter().collect(),
         tenant: TENANT.into(),
         graph: graph.name.clone(),
         version: graph::version(&canonical),

@@ -2,7 +2,7 @@
 //!
 //! `cluster` is the broker and how the bench counts on it; `orders` the work; `child` our side as a process, `ours` a pass of
 //! it; `pass` watches a process work; `plain` the line without transactions. The rest are the rows: `streams`, `raw`, `tax`,
-//! `latency`, `surface`.
+//! `latency`, `surface`, `user_topics`.
 
 pub mod child;
 mod cluster;
@@ -15,3 +15,4 @@ pub mod raw;
 pub(crate) mod streams;
 pub(crate) mod surface;
 pub(crate) mod tax;
+pub(crate) mod user_topics;

@@ -11,7 +11,7 @@ use rdkafka::Message as _;
 use schemas::records::{Payload, SegmentResult};
 use topics::catalog::{GROUP_PROCESSORS, RESULTS};
 
-use super::child::{self, Settings};
+use super::child::{self, Settings, Topics};
 use super::cluster::{Cluster, Loaded};
 use super::orders;
 use super::pass::{Passed, Running, measure};
@@ -36,6 +36,7 @@ pub(super) fn orders_settings(cluster: &Cluster) -> Result<Settings> {
         batch_bytes_max: 16 << 20,
         interval_ms: 100,
         transactions: true,
+        topics: Topics::default(),
     })
 }
 

@@ -17,7 +17,7 @@ use topics::log::{Append, Result};
 use topics::partitioner::partition_of;
 use topics::{
     Assigned, Consumer, Join, Kafka, Lane, Log, LogError, Outgoing, Partition, Polled, Position,
-    Source, TopicId, TopicSpec,
+    Source, Topic, TopicId, TopicSpec,
 };
 
 use super::raw::flush;
@@ -128,6 +128,10 @@ impl Consumer for PlainLane {
 }
 
 impl Lane for PlainLane {
+    fn subscribe(&mut self, _: &[Topic]) -> Result<()> {
+        Err(broken("the plain lane reads what it was opened with"))
+    }
+
     fn send(&mut self, records: Vec<Outgoing>) -> Result<()> {
         for Outgoing { topic, record, .. } in &records {
             let key = record.key.as_deref().unwrap_or_default();
