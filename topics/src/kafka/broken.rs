@@ -1,5 +1,5 @@
 //! Deliberately broken variants of Kafka's client, chosen by `WEIR_BROKEN`, which the fault tests must catch. Compiled in
-//! only with the feature `broken`, into a binary of its own; without it nothing is ever broken.
+//! only with the feature `broken`, for the tests; without it nothing is ever broken.
 //!
 //! - `trust-commit-ok`: a commit that returned Ok counts, whatever happened on the wire meanwhile.
 //! - `abort-after-commit-timeout`: a commit whose outcome is not known counts as aborted, and its batch is run again.

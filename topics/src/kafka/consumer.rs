@@ -319,7 +319,10 @@ impl Member {
             .committed_offsets(asked, COMMITTED_WAIT)
             .map_err(|error| {
                 self.consumer.context().revival.again();
-                LogError::unavailable(error)
+                // brokers answer only once no open transaction holds an offset (KIP-447)
+                LogError::unavailable(format_args!(
+                    "the group's committed offsets: {error}; if this goes on, a transaction may hang: weir doctor"
+                ))
             })?;
         let mut assigned = Vec::with_capacity(partitions.len());
         for partition in partitions {
