@@ -28,7 +28,8 @@ test: prerequisites
 	@sh xtask/prerequisites.sh test
 	$(CARGO) build $(TESTED) --all-targets
 	$(MAKE) lint
-	$(CARGO) test $(TESTED)
+	# more at once than cores: most of the time they wait for servers
+	RUST_TEST_THREADS=4 $(CARGO) test $(TESTED)
 	$(CARGO) test --quiet --manifest-path sdk/rust/Cargo.toml --target-dir target/sdk
 
 lint:
