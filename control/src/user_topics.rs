@@ -162,6 +162,15 @@ fn since(text: &str) -> Option<Since> {
     }
 }
 
+/// What lanes write at once; a batch that a topic does not take fails the transaction of everything beside it.
+const BATCH_BYTES: u64 = 1 << 20;
+
+fn narrow(topic: &str, bytes_max: u64) -> String {
+    format!(
+        "topic \"{topic}\" takes at most {bytes_max} bytes at once (max.message.bytes), and weir writes batches of up to {BATCH_BYTES}; raise it:  kafka-configs.sh --alter --entity-type topics --entity-name {topic} --add-config max.message.bytes=1048588"
+    )
+}
+
 /// Blocks.
 fn ask(
     log: &Arc<dyn Log>,
@@ -181,6 +190,16 @@ fn ask(
             }
             continue;
         };
+        if named.from.is_none()
+            && let Some(bytes_max) = log.batch_bytes_max(&named.topic)?
+            && bytes_max < BATCH_BYTES
+        {
+            problems.push(problem(
+                named.part,
+                &named.name,
+                &narrow(&named.topic, bytes_max),
+            ));
+        }
         if let Some(from) = named.from
             && !starts.contains_key(named.topic.as_str())
         {

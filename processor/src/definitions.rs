@@ -12,10 +12,11 @@ use parking_lot::{Mutex, RwLock};
 use schemas::activation::Activation;
 use schemas::avro::Avro;
 use schemas::graph::Graph;
+use schemas::records::{self, Payload};
 use store::{GraphState, SinkSchema, Store};
 use tokio::runtime::Handle;
 use topics::registry::{Known, Registry, SchemaId, framing};
-use topics::{Fetched, Topic};
+use topics::{Fetched, Topic, catalog};
 
 use crate::ProcessorConfig;
 use crate::error::ProcessorError;
@@ -320,14 +321,25 @@ impl Streams for Definitions {
         let Some(value) = &record.record.value else {
             return Ok(());
         };
-        if !self
-            .reads_avro(&record.partition.topic)
-            .map_err(|e| e.to_string())?
-        {
-            return Ok(());
-        }
         // what names no schema becomes a dead letter when it is run
-        let Ok((id, _)) = framing(&record.record.headers, value) else {
+        let framed = if catalog::is_own(&record.partition.topic) {
+            let Ok(records::Trigger {
+                headers,
+                data: Payload::Inline(data),
+                ..
+            }) = records::Trigger::decode(value)
+            else {
+                return Ok(());
+            };
+            framing(&headers, &data).map(|(id, _)| id)
+        } else {
+            let avro = self.reads_avro(&record.partition.topic);
+            if !avro.map_err(|e| e.to_string())? {
+                return Ok(());
+            }
+            framing(&record.record.headers, value).map(|(id, _)| id)
+        };
+        let Ok(id) = framed else {
             return Ok(());
         };
         match self.schema(id) {

@@ -40,6 +40,6 @@ pub trait Streams: Send + Sync {
     fn subscribed(&self) -> Result<Arc<[Subscribed]>, ProcessorError>;
     /// The graphs whose parked records are due.
     fn releasing(&self) -> Result<Arc<[Releasing]>, ProcessorError>;
-    /// Whether a record of a user's topic can be read; an error says what is waited for.
+    /// Whether a record of a user's topic can be read, or a trigger that was one; an error says what is waited for.
     fn readable(&self, record: &Fetched) -> Result<(), String>;
 }

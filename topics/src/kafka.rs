@@ -154,6 +154,18 @@ impl Log for Kafka {
         self.shared.topic_id(topic)
     }
 
+    fn batch_bytes_max(&self, topic: &str) -> Result<Option<u64>> {
+        let found = admin::Admin::new(self.shared.config())?.topics(&[topic]);
+        let found = match found {
+            Err(LogError::Denied { .. }) => return Ok(None),
+            found => found?,
+        };
+        let said = found
+            .get(topic)
+            .and_then(|t| t.settings.get("max.message.bytes"));
+        Ok(said.and_then(|bytes| bytes.parse().ok()))
+    }
+
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)> {
         self.shared.check(partition)?;
         self.shared.offsets(partition)

@@ -157,6 +157,11 @@ pub trait Log: Send + Sync {
     fn partitions(&self, topic: &str) -> Result<u32>;
     /// Asks the log each time.
     fn topic_id(&self, topic: &str) -> Result<TopicId>;
+    /// The most bytes that the topic takes at once, records and what is around them; `None` where it is not known: there is
+    /// no such limit, or this user may not ask (DESCRIBE_CONFIGS).
+    fn batch_bytes_max(&self, _topic: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
     /// First offset kept, and the next one that a reader of committed records would reach (the last stable offset).
     fn offsets(&self, partition: &Partition) -> Result<(i64, i64)>;
     /// The first offset whose record's timestamp is this one or later; the next one to come where there is none. What is

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use metrics::counter;
+use schemas::records::headers;
 use topics::catalog::delay_ms;
 use topics::{Fetched, LogError, Partition, Topic};
 
@@ -32,22 +33,33 @@ pub(super) enum Until {
     Mended,
 }
 
+/// A dead letter that runs again: of a user's topic it may be, whose schema has to be known as it had to be there.
+fn is_redriven(record: &Fetched) -> bool {
+    let mut headers = record.record.headers.iter();
+    headers.any(|(name, _)| name == headers::REDRIVE)
+}
+
 impl Lane {
     /// What a record waits for, if it is not to be handed out now.
     pub(super) fn waits(&self, record: &Fetched) -> Option<(Until, String)> {
-        match self.reads {
-            Reads::Triggers => None,
-            Reads::Both | Reads::Hops => {
-                let due_ms = record.record.timestamp_ms + delay_ms(&record.partition.topic)?;
-                let left = u64::try_from(due_ms - self.clock.unix_ms()).ok()?;
-                let left = Duration::from_millis(left).checked_sub(Duration::from_nanos(1))?;
-                Some((Until::Time(self.clock.now() + left), String::new()))
-            }
-            Reads::Topics => {
-                let why = self.around.streams.readable(record).err()?;
-                Some((Until::Time(self.clock.now() + LOOK), why))
-            }
+        if let Some(left) = self.due_in(record) {
+            return Some((Until::Time(self.clock.now() + left), String::new()));
         }
+        if self.reads != Reads::Topics && !is_redriven(record) {
+            return None;
+        }
+        let why = self.around.streams.readable(record).err()?;
+        Some((Until::Time(self.clock.now() + LOOK), why))
+    }
+
+    /// How long a record of a topic of delays has still to wait.
+    fn due_in(&self, record: &Fetched) -> Option<Duration> {
+        if !matches!(self.reads, Reads::Both | Reads::Hops) {
+            return None;
+        }
+        let due_ms = record.record.timestamp_ms + delay_ms(&record.partition.topic)?;
+        let left = u64::try_from(due_ms - self.clock.unix_ms()).ok()?;
+        Duration::from_millis(left).checked_sub(Duration::from_nanos(1))
     }
 
     /// Puts the partition of a pending record aside, from that record on.

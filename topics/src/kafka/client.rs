@@ -102,6 +102,10 @@ impl Shared {
         })
     }
 
+    pub(super) fn config(&self) -> &KafkaConfig {
+        &self.config
+    }
+
     pub(super) fn timeouts(&self) -> Timeouts {
         self.config.timeouts
     }
