@@ -1,6 +1,6 @@
 # The two commands: `make run` and `make test`. The longer ones: `make bench` and `make prove`, each with ONLY=name,name.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench prove soak lint deny prerequisites
+.PHONY: help run test tests bench prove soak lint lint-code deny prerequisites
 
 # Cargo's own progress is the progress bar.
 CARGO ?= cargo
@@ -27,16 +27,24 @@ run: prerequisites
 test: prerequisites
 	@sh xtask/prerequisites.sh test
 	$(CARGO) build $(TESTED) --all-targets
-	$(MAKE) lint
+	$(MAKE) lint-code
+	# cargo-deny has to be built first, and the tests leave time for it
+	$(MAKE) -j2 deny tests
+
+tests:
 	# more at once than cores: most of the time they wait for servers
 	RUST_TEST_THREADS=4 $(CARGO) test $(TESTED)
 	$(CARGO) test --quiet --manifest-path sdk/rust/Cargo.toml --target-dir target/sdk
 
-lint:
+lint: lint-code deny
+
+lint-code:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(TESTED) --all-targets -- -D warnings
 	@test -x target/tested/xtask || $(CARGO) build $(TESTED) --bin xtask
 	@target/tested/xtask tidy
+
+deny:
 	@sh xtask/deny.sh
 
 bench: prerequisites

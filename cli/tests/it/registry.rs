@@ -11,7 +11,7 @@ use schemas::records::{SegmentResult, Trigger};
 use serde_json::{Value, json};
 use topics::catalog::{RESULTS, TRIGGERS};
 use topics::{Kafka, KafkaConfig, Log, Partition, Polled};
-use xtask::services::{kafka, registry};
+use xtask::services::{kafka, registry, strangers};
 
 use crate::serve::Serve;
 use crate::weir::{file, free_port, guest, run, until};
@@ -163,6 +163,22 @@ fn others_read_weirs_records_by_the_registry() {
             panic!("{theirs:?}")
         };
         assert_eq!(outputs.len(), 1);
+    }
+    // and as Confluent's own deserialiser does; those of before name no schema of the registry
+    let lines = strangers::script("avro_read", &[kafka.brokers(), &server.url(), RESULTS], "");
+    let parse = |line: &String| serde_json::from_str(line).unwrap();
+    let theirs: Vec<Value> = lines.unwrap().iter().map(parse).collect();
+    assert_eq!(theirs.len(), 10);
+    for record in &results {
+        let ours = SegmentResult::decode(record).unwrap();
+        let execution = hex::encode(ours.execution.0);
+        let of = |value: &&Value| value["value"]["execution"] == *execution;
+        let found: Vec<&Value> = theirs.iter().filter(of).collect();
+        let [theirs] = found[..] else {
+            panic!("{theirs:?}")
+        };
+        assert_eq!(theirs["value"]["graph"], "served");
+        assert_eq!(theirs["value"]["outputs"].as_array().unwrap().len(), 1);
     }
     let triggers = values(&log, TRIGGERS, 10);
     let triggers: Vec<&Bytes> = triggers.iter().filter(|r| r[1] != 0x80).collect();

@@ -1,16 +1,18 @@
-//! Kafka clients of other kinds, for tests that look at Weir from the outside: Python with `confluent-kafka`, and `kcat`.
+//! Kafka clients of other kinds, for tests that look at Weir from the outside: Python with `confluent-kafka`, `kcat`, and
+//! Kafka Streams.
 //!
-//! Both lie below target/services once they were asked for, and nothing of them is installed on the machine. What cannot be
+//! All lie below target/services once they were asked for, and nothing of them is installed on the machine. What cannot be
 //! had is an error that says how it can: no test is skipped for it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::folder;
 use super::process::{locked, succeed};
+use super::{kafka, maven};
 
 /// From PyPI, with what its Avro (de)serialisers need.
 const PACKAGE: &str = "confluent-kafka[avro]==2.16.1";
@@ -102,4 +104,53 @@ pub fn script(name: &str, arguments: &[&str], input: &str) -> Result<Vec<String>
     ensure!(output.status.success(), "{name}.py failed:\n{said}");
     let said = String::from_utf8(output.stdout).context("a script says UTF-8")?;
     Ok(said.lines().map(str::to_owned).collect())
+}
+
+/// Kafka Streams, copying a topic to another exactly once until this is dropped.
+pub struct Streams(Child);
+
+impl Streams {
+    /// `folder`: for what it keeps to itself.
+    pub fn start(
+        brokers: &str,
+        application: &str,
+        (input, output): (&str, &str),
+        folder: &Path,
+    ) -> Result<Self> {
+        let mut java = Command::new("java");
+        java.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        java.args(["-Dlog4j2.level=OFF", "-cp"]);
+        java.arg(format!(
+            "{}:{}",
+            kafka::class_path()?,
+            streams_jar()?.display()
+        ));
+        java.arg(crate::root().join("xtask/strangers/Streams.java"));
+        java.args([brokers, application, input, output]).arg(folder);
+        java.stdin(Stdio::piped()).stdout(Stdio::null());
+        let child = java.spawn();
+        Ok(Self(
+            child.context("running java; install a JDK 17 or newer")?,
+        ))
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Alone: what its stateful half needs (RocksDB) is not called for.
+fn streams_jar() -> Result<PathBuf> {
+    let home = folder().join("kafka-streams");
+    let _lock = locked(&home)?;
+    let name = format!("kafka-streams-{}.jar", kafka::VERSION);
+    let jar = home.join(&name);
+    if jar.exists() {
+        return Ok(jar);
+    }
+    let artifact = format!("org.apache.kafka:kafka-streams:{}:jar", kafka::VERSION);
+    maven::copy(&artifact, &home, &name)
 }

@@ -10,6 +10,7 @@ use schemas::records::DeadLetter;
 use serde_json::{Value, json};
 use topics::catalog::{DEAD_LETTERS, TopicSpec};
 use topics::{Log as _, Outgoing, Record};
+use xtask::services::strangers::Streams;
 use xtask::services::{registry, strangers};
 
 use super::cluster::Cluster;
@@ -21,6 +22,8 @@ use crate::weir::{PATIENCE, until};
 
 const IN: &str = "avro.in";
 const OUT: &str = "avro.out";
+/// Where Kafka Streams copies what it reads from the topic sink.
+const COPY: &str = "avro.copy";
 const FIRST: &str = r#"{"type":"record","name":"Order","fields":[{"name":"number","type":"long"},{"name":"name","type":["null","string"],"default":null}]}"#;
 /// A field more, with a default: compatible.
 const SECOND: &str = r#"{"type":"record","name":"Order","fields":[{"name":"number","type":"long"},{"name":"name","type":["null","string"],"default":null},{"name":"note","type":"string","default":"none"}]}"#;
@@ -77,8 +80,8 @@ fn buried(cluster: &Cluster) -> Vec<Vec<u8>> {
     values
 }
 
-fn written(cluster: &Cluster, url: &str) -> Vec<Value> {
-    let read = strangers::script("avro_read", &[cluster.brokers(), url, OUT], "").unwrap();
+fn written(cluster: &Cluster, url: &str, topic: &str) -> Vec<Value> {
+    let read = strangers::script("avro_read", &[cluster.brokers(), url, topic], "").unwrap();
     let parse = |line: &String| serde_json::from_str(line).unwrap();
     read.iter().map(parse).collect()
 }
@@ -95,7 +98,7 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
     let mut seed = Seed::new("T11");
     let registry = registry::Temporary::start().unwrap();
     let url = registry.url();
-    let topics = [TopicSpec::new(IN, 4), TopicSpec::new(OUT, 4)];
+    let topics = [IN, OUT, COPY].map(|name| TopicSpec::new(name, 4));
     cluster.log.create_topics(&topics).unwrap();
     let with = |recipe: Recipe| {
         recipe
@@ -151,7 +154,7 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
     let second = write(SECOND, half..half + 1);
     assert_ne!(first, second);
     until("the first half is written", || {
-        written(&cluster, &url).len() > half
+        written(&cluster, &url, OUT).len() > half
     });
     for process in processes.drain(..) {
         process.kill();
@@ -188,15 +191,28 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
         processes.swap_remove(victim).kill();
         processes.push(Process::start(&cluster, &late));
     }
+    let folder = cluster.folder().join("streams");
+    let streams = Streams::start(cluster.brokers(), "a-reader", (OUT, COPY), &folder).unwrap();
     let mut found = Vec::new();
     until("everything is written", || {
-        found = written(&cluster, &url);
+        found = written(&cluster, &url, OUT);
         found.len() >= records
     });
     drop(follower);
     processes.push(control);
     Process::stop_all(processes);
-    found = written(&cluster, &url);
+    found = written(&cluster, &url, OUT);
+    let mut copied = Vec::new();
+    until("Kafka Streams has read everything", || {
+        copied = written(&cluster, &url, COPY);
+        copied.len() >= found.len()
+    });
+    drop(streams);
+    let sorted = |mut records: Vec<Value>| {
+        records.sort_by_key(Value::to_string);
+        records
+    };
+    let same = sorted(copied) == sorted(found.clone());
     let mut times: HashMap<u64, usize> = HashMap::new();
     for record in &found {
         let number = record["value"]["number"].as_u64().unwrap();
@@ -215,13 +231,13 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
     eprintln!(
         "T11: {records} records, {lost} lost, {doubled} doubled, poison unchanged: {unchanged}"
     );
-    let passed = lost + doubled + in_outage == 0 && unchanged && goes_on;
+    let passed = lost + doubled + in_outage == 0 && unchanged && goes_on && same;
     Row {
         id: "T11",
         title: "poison Avro, an unknown schema, a registry that does not answer",
         injected: poison.len() + 1 + kills,
         expected: format!(
-            "{records} records of Confluent's producer in Avro, one each on the topic sink; {} bad ones as dead letters, bytes unchanged; {outage} s without an answer of the registry: {in_outage} dead letters, other graphs go on",
+            "{records} records of Confluent's producer in Avro, one each on the topic sink, and as Kafka Streams reads them: {same}; {} bad ones as dead letters, bytes unchanged; {outage} s without an answer of the registry: {in_outage} dead letters, other graphs go on",
             poison.len()
         ),
         lost,
@@ -233,6 +249,6 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
     .keep();
     assert!(
         passed,
-        "{lost} lost, {doubled} doubled, {in_outage} in the outage"
+        "{lost} lost, {doubled} doubled, {in_outage} in the outage, the same to Kafka Streams: {same}"
     );
 }

@@ -13,8 +13,8 @@ use anyhow::{Context, Result, ensure};
 use super::process::{Noted, await_ready, detach, free_ports, locked};
 use super::temporary::{Folder, Server};
 pub use admin::{Admin, Resource};
-pub use node::class_path;
 use node::{Node, Ports};
+pub use node::{VERSION, class_path};
 pub use security::{Properties, Security};
 
 const READY: &str = "Kafka Server started";

@@ -11,7 +11,7 @@ use crate::services::maven;
 use crate::services::process::{locked, succeed};
 
 /// 4.4.0 is listed, but packages that it needs are not there.
-const VERSION: &str = "4.3.1";
+pub const VERSION: &str = "4.3.1";
 /// Any; every data folder is formatted for the same one.
 const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 
