@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::kafka::{latency, raw, streams, surface, tax, user_topics};
+use crate::kafka::{activation, latency, raw, streams, surface, tax, user_topics};
 use crate::report::Row;
 use crate::{dev, inbox, kernel, log, segment, steps};
 
@@ -73,6 +73,10 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: user_topics::NAMES,
         run: user_topics::run,
+    },
+    Measurement {
+        names: activation::NAMES,
+        run: activation::run,
     },
     Measurement {
         names: surface::NAMES,

@@ -2,6 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use schemas::calendar::{civil, days};
+
 const DAY_MS: i64 = 86_400_000;
 
 /// Milliseconds since 1970 UTC.
@@ -74,18 +76,10 @@ fn parse(text: &str) -> Option<i64> {
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let mut time = time.splitn(3, ':').map(number);
     let (hours, minutes, seconds) = (time.next()??, time.next()??, time.next()??);
-    if !(1970..=9999).contains(&year)
-        || !(1..=12).contains(&month)
-        || hours > 23
-        || minutes > 59
-        || seconds > 60
-    {
+    if !(1970..=9999).contains(&year) || hours > 23 || minutes > 59 || seconds > 60 {
         return None;
     }
-    let days = days(year, month, day);
-    if civil(days) != (year, month, day) {
-        return None; // such as February 30
-    }
+    let days = days(year, month, day)?;
     number(fraction)?;
     let millis: i64 = format!("{fraction:0<3}").get(..3)?.parse().ok()?;
     Some(days * DAY_MS + hours * 3_600_000 + minutes * 60_000 + seconds * 1_000 + millis)
@@ -97,32 +91,6 @@ fn number(text: &str) -> Option<i64> {
         .all(|b| b.is_ascii_digit())
         .then(|| text.parse().ok())
         .flatten()
-}
-
-/// Days since 1970-01-01 of a date of the Gregorian calendar (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
-/// The other way round.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod activations;
 mod apply;
 mod auth;
 mod clock;
+mod copier;
 mod dead_letters;
 mod executions;
 mod grants;

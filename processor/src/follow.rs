@@ -40,7 +40,10 @@ fn follow_once(
                 continue;
             };
             match Activation::decode(&value) {
-                Ok(change) => changed(&change),
+                Ok(change) => {
+                    changed(&change);
+                    metrics::gauge!("weir_graphs_epoch").set(change.epoch as f64);
+                }
                 Err(e) => tracing::error!(
                     "{GRAPHS}/{}@{} is no activation: {e}",
                     fetched.partition.number,

@@ -3,6 +3,7 @@
 
 pub mod activation;
 pub mod avro;
+pub mod calendar;
 pub mod event;
 pub mod graph;
 pub mod id;

@@ -38,6 +38,9 @@ struct Latency {
     p99: f64,
     most: f64,
     count: usize,
+    /// How often results began to come later than three intervals, in the order in which they came.
+    spells: usize,
+    complaints: Vec<String>,
 }
 
 pub(crate) fn run() -> Result<Vec<Row>> {
@@ -59,12 +62,14 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let (slow, fast) = (at(100)?, at(10)?);
     let note = |interval: u64, l: &Latency| {
         format!(
-            "p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms of {} results; a commit each {interval} ms; {rate:.0} triggers/s, half of {full:.0}/s; three steps, batch; {}",
+            "p50 {:.1} ms, p99 {:.1} ms, max {:.0} ms of {} results, above three intervals in {} spells; a commit each {interval} ms; {rate:.0} triggers/s, half of {full:.0}/s; three steps, batch; {}{}",
             l.p50,
             l.p99,
             l.most,
             l.count,
-            load()
+            l.spells,
+            load(),
+            told(&l.complaints)
         )
     };
     Ok(vec![
@@ -80,6 +85,13 @@ pub(crate) fn run() -> Result<Vec<Row>> {
             .target(Target::AtMost(35.0))
             .note(note(10, &fast)),
     ])
+}
+
+fn told(complaints: &[String]) -> String {
+    match complaints {
+        [] => String::new(),
+        [first, ..] => format!("; {} complaints, such as: {first}", complaints.len()),
+    }
 }
 
 fn full_speed(cluster: &Cluster, settings: &Settings) -> Result<f64> {
@@ -116,7 +128,7 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
     // what the group takes to form (3 s by Kafka's default) is not what is measured: nor is the load that would pile up
     probe(cluster, &consumer)?;
     let stop = AtomicBool::new(false);
-    let latencies = std::thread::scope(|scope| {
+    let (latencies, spells) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| send(cluster, rate, &stop));
         let read = read(&consumer, &stop);
         stop.store(true, Ordering::Relaxed);
@@ -126,9 +138,13 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
         let (mut taken, count) = read?;
         // everything that was sent comes out
         come(&consumer, count, sent)?;
+        let late = |us: &u64| *us > 3_000 * settings.interval_ms;
+        let spells = taken.chunk_by(|a, b| late(a) == late(b));
+        let spells = spells.filter(|spell| late(&spell[0])).count();
         taken.sort_unstable();
-        anyhow::Ok(taken)
+        anyhow::Ok((taken, spells))
     })?;
+    let complaints = running.complaints();
     running.stop()?;
     let at = |part: f64| -> Result<f64> {
         let place = ((latencies.len().saturating_sub(1)) as f64 * part) as usize;
@@ -139,6 +155,8 @@ fn measure(cluster: &Cluster, settings: &Settings, rate: f64) -> Result<Latency>
         p99: at(0.99)?,
         most: at(1.0)?,
         count: latencies.len(),
+        spells,
+        complaints,
     })
 }
 

@@ -2,8 +2,9 @@
 //!
 //! `cluster` is the broker and how the bench counts on it; `orders` the work; `child` our side as a process, `ours` a pass of
 //! it; `pass` watches a process work; `plain` the line without transactions. The rest are the rows: `streams`, `raw`, `tax`,
-//! `latency`, `surface`, `user_topics`.
+//! `latency`, `surface`, `user_topics`, `activation`.
 
+pub(crate) mod activation;
 pub mod child;
 mod cluster;
 pub(crate) mod latency;

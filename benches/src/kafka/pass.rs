@@ -70,6 +70,17 @@ impl Running {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// What it complained of so far, without when.
+    pub(super) fn complaints(&self) -> Vec<String> {
+        let text = std::fs::read(&self.said).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let complaints = text.lines().filter_map(|line| {
+            let at = line.find(" WARN ").or_else(|| line.find("ERROR "))?;
+            Some(line[at..].trim().to_owned())
+        });
+        complaints.collect()
+    }
+
     fn check(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!(

@@ -4,6 +4,7 @@
 //! everything that Avro can hold is shown, and comes back.
 
 use super::plan::Unit;
+use crate::calendar::{civil, days};
 
 const DAY_SECONDS: i64 = 86_400;
 const NANOS: i64 = 1_000_000_000;
@@ -16,9 +17,9 @@ pub(super) fn put_date(out: &mut Vec<u8>, days: i64) -> Option<()> {
         let (year, month, day) = civil(days);
         digits(out, year as u64, 4);
         out.push(b'-');
-        digits(out, month, 2);
+        digits(out, month as u64, 2);
         out.push(b'-');
-        digits(out, day, 2);
+        digits(out, day as u64, 2);
     })
 }
 
@@ -57,44 +58,6 @@ fn digits(out: &mut Vec<u8>, value: u64, width: usize) {
         *place = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-}
-
-/// Days since 1970 → year, month, day.
-fn civil(days: i64) -> (i64, u64, u64) {
-    // Years that begin in March have their leap day last; 400 of them have 146,097 days.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + era * 400 + i64::from(month <= 2);
-    (year, month as u64, day as u64)
-}
-
-/// `None`: there is no such day.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let most = match month {
-        2 => 28 + i64::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if !(1..=most).contains(&day) {
-        return None;
-    }
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
 }
 
 /// Days since 1970.

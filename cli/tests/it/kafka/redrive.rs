@@ -147,7 +147,7 @@ fn each_letter_is_redriven_once_when_the_process_that_writes_them_is_killed() {
     let mut midway = 0;
     for _ in 1..kills {
         until("it writes", || {
-            control.metric("weir_redrive_letters_total", &[]) > 0.0
+            control.metric("weir_source_records_total", &["kind=\"redrives\""]) > 0.0
                 || emitted(&control, &id) == letters
         });
         std::thread::sleep(seed.between(Duration::ZERO, Duration::from_millis(100)));
