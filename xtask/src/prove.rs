@@ -53,7 +53,7 @@ const PROOFS: &[Proof] = &[
     ),
     kafka(
         "T3",
-        "kafka::kill::nothing_is_lost_and_nothing_twice_when_the_broker_is_killed",
+        "kafka::kill::nothing_is_lost_and_nothing_twice_when_brokers_are_killed",
     ),
     kafka(
         "T4",

@@ -33,6 +33,8 @@ enum Fault {
     FrozenBroker,
     /// The broker commits, and the proxy loses its answers.
     LostAnswers,
+    /// The proxy loses commits, so that transactions are given up and run again.
+    LostCommits,
     /// Another member joins and leaves.
     Members,
 }
@@ -121,6 +123,18 @@ fn suffer(cluster: &mut Cluster, variant: Option<&str>, fault: Fault, seed: &mut
             std::thread::sleep(Duration::from_secs(if full() { 20 } else { 6 }));
             proxy.decide(|_: &Request| None);
         }
+        Fault::LostCommits => {
+            let proxy = cluster.proxy.as_ref().expect("this fault is a proxy's");
+            std::thread::sleep(Duration::from_secs(1));
+            proxy.decide(|request: &Request| {
+                let id = request.transactional_id.as_deref().unwrap_or_default();
+                let commit = id.starts_with("weir.processors-") && request.commits == Some(true);
+                commit.then_some(Injected::Request(Trouble::Drop { cut: false }))
+            });
+            // longer than a commit is tried again, four fifths of the transaction's time-out
+            std::thread::sleep(Duration::from_secs(10));
+            proxy.decide(|_: &Request| None);
+        }
         Fault::Members => {
             for _ in 0..if full() { 2 } else { 1 } {
                 let guest = Process::start_all(cluster, &recipe, 1);
@@ -203,7 +217,7 @@ fn each_broken_variant_is_caught() {
     let mut seed = Seed::new("T26");
     let variants = [
         ("offsets-outside", Fault::Kills),
-        ("no-seek-after-abort", Fault::FrozenBroker),
+        ("no-seek-after-abort", Fault::LostCommits),
         ("abort-after-commit-timeout", Fault::LostAnswers),
         ("stale-group-metadata", Fault::Members),
     ];
@@ -223,7 +237,12 @@ fn each_broken_variant_is_caught() {
     let mut true_build = Count::default();
     let mut sound = !aborted_are_seen(cluster, None);
     let faults: &[Fault] = if full() {
-        &[Fault::FrozenBroker, Fault::LostAnswers, Fault::Members]
+        &[
+            Fault::FrozenBroker,
+            Fault::LostAnswers,
+            Fault::LostCommits,
+            Fault::Members,
+        ]
     } else {
         &[Fault::LostAnswers]
     };
