@@ -131,8 +131,8 @@ fn suffer(cluster: &mut Cluster, variant: Option<&str>, fault: Fault, seed: &mut
                 let commit = id.starts_with("weir.processors-") && request.commits == Some(true);
                 commit.then_some(Injected::Request(Trouble::Drop { cut: false }))
             });
-            // longer than a commit is tried again, four fifths of the transaction's time-out
-            std::thread::sleep(Duration::from_secs(10));
+            // longer than a commit is tried again: by calls of 5 s, until four fifths of the transaction's time-out are over
+            std::thread::sleep(Duration::from_secs(16));
             proxy.decide(|_: &Request| None);
         }
         Fault::Members => {
