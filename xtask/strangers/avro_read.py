@@ -7,9 +7,8 @@ avro_read.py BROKERS REGISTRY TOPIC
 
 import json
 import sys
-import uuid
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from committed import messages
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -26,27 +25,7 @@ def read(value):
         return {"unread": str(error)}
 
 
-consumer = Consumer(
-    {
-        "bootstrap.servers": brokers,
-        "group.id": f"stranger-{uuid.uuid4()}",
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-    }
-)
-open_ = set(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
-consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in open_])
-while open_:
-    message = consumer.poll(30)
-    if message is None:
-        sys.exit(f"nothing came for 30 s; not at their ends: {sorted(open_)}")
-    if message.error():
-        # -191: the end of a partition
-        if message.error().code() != -191:
-            sys.exit(str(message.error()))
-        open_.discard(message.partition())
-        continue
+for message in messages(brokers, [topic]):
     key = message.key()
     record = {
         "key": None if key is None else key.decode(),
@@ -54,4 +33,3 @@ while open_:
         "headers": {name: value.decode(errors="replace") for name, value in message.headers() or []},
     }
     print(json.dumps(record, default=bytes.hex))
-consumer.close()

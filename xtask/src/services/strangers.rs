@@ -89,7 +89,8 @@ fn libraries(lib: &Path) -> Result<PathBuf> {
 pub fn script(name: &str, arguments: &[&str], input: &str) -> Result<Vec<String>> {
     let path = crate::root().join(format!("xtask/strangers/{name}.py"));
     let mut python = Command::new(python()?);
-    python.arg(&path).args(arguments);
+    // no compiled files in the checkout
+    python.arg("-B").arg(&path).args(arguments);
     python.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = python
         .stderr(Stdio::piped())
