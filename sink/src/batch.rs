@@ -4,6 +4,8 @@ use schemas::records::{DeadLetter, SegmentResult, headers};
 use topics::catalog::{DEAD_LETTERS, RESULTS};
 use topics::{Fetched, Partition};
 
+use crate::writes::Write;
+
 /// One record, decoded.
 pub(crate) enum Row {
     Result(Box<SegmentResult>),
@@ -16,6 +18,8 @@ pub(crate) enum Row {
 
 pub(crate) struct Landing {
     pub(crate) row: Row,
+    /// Rows of users' own tables that it asks for.
+    pub(crate) writes: Vec<Write>,
     /// What it was decoded from.
     pub(crate) from: Fetched,
 }
@@ -35,8 +39,13 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Records come in offset order within each partition.
-    pub(crate) fn push(&mut self, from: Fetched) {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.landings.is_empty()
+    }
+
+    /// Landings come in offset order within each partition.
+    pub(crate) fn push(&mut self, landing: Landing) {
+        let from = &landing.from;
         match self
             .progress
             .iter_mut()
@@ -49,14 +58,20 @@ impl Batch {
                 next: from.offset + 1,
             }),
         }
-        self.landings.push(Landing {
-            row: decode(&from),
-            from,
-        });
+        self.landings.push(landing);
+    }
+
+    /// Drops what came from these partitions.
+    pub(crate) fn forget(&mut self, partitions: &[Partition]) {
+        self.landings
+            .retain(|landing| !partitions.contains(&landing.from.partition));
+        self.progress
+            .retain(|progress| !partitions.contains(&progress.partition));
     }
 }
 
-fn decode(from: &Fetched) -> Row {
+/// What a record says.
+pub(crate) fn decode(from: &Fetched) -> Row {
     let value = from.record.value.clone().unwrap_or_default();
     match &*from.partition.topic {
         RESULTS => match SegmentResult::decode(&value) {

@@ -23,6 +23,9 @@ pub enum SinkError {
     Open { destination: String, reason: String },
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
+    /// A fault of ours.
+    #[error("the thread that writes to the destination has panicked; its panic is above")]
+    Panicked,
 }
 
 /// What the sink's loop does about it.
@@ -46,7 +49,7 @@ impl SinkError {
                 topics::Disposition::Fenced => Disposition::Fenced,
                 topics::Disposition::Reject | topics::Disposition::Invalid => Disposition::Invalid,
             },
-            Self::Open { .. } | Self::Thread(_) => Disposition::Invalid,
+            Self::Open { .. } | Self::Thread(_) | Self::Panicked => Disposition::Invalid,
         }
     }
 }

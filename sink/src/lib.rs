@@ -1,13 +1,21 @@
 //! Topic → database: reads committed results and dead letters and writes them so that a retry is never a second effect.
 //!
-//! `sink.rs` is the loop; each destination kind is one file that says what it promises. Sinks keep their positions in the
-//! destination, in the same database transaction as the rows, and commit no offsets to the log.
+//! `sink.rs` reads, `writer.rs` writes, one batch behind; each destination kind is one folder that says what it promises. Sinks keep
+//! their positions in the destination and commit no offsets to the log.
 
 mod batch;
+mod destination;
 mod error;
+mod postgres;
+mod rows;
 mod sink;
 mod sqlite;
+mod writer;
+mod writes;
 
+pub use destination::{Destination, Options};
 pub use error::SinkError;
+pub use postgres::{Postgres, Wanted};
 pub use sink::{Sink, SinkConfig};
 pub use sqlite::Sqlite;
+pub use writes::{Allowed, Definitions, Target};

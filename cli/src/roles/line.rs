@@ -173,6 +173,7 @@ fn sink(parts: &Parts) -> anyhow::Result<Sink> {
     Ok(Sink::start(
         parts.log.clone(),
         Sqlite::open("history", &parts.history)?,
+        None,
         SinkConfig::new("history"),
         Arc::new(|| {}),
     )?)

@@ -4,9 +4,6 @@
 //! once, whatever dies when. `synchronous = FULL`: what has landed survives a power cut; losing it would be no loss
 //! anyway, the position goes with it.
 
-mod rows;
-
-use std::collections::HashMap;
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
@@ -15,8 +12,9 @@ use tokio::runtime::Runtime;
 use topics::Partition;
 
 use crate::batch::Batch;
+use crate::destination::{Kind, Landed, Stored};
 use crate::error::SinkError;
-use rows::{DEAD_LETTER_COLUMNS, EXECUTION_COLUMNS, OUTPUT_COLUMNS, Rows, Value};
+use crate::rows::{DEAD_LETTER_COLUMNS, EXECUTION_COLUMNS, OUTPUT_COLUMNS, Rows, Value};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -70,9 +68,10 @@ impl Sqlite {
             connection: Some(connection),
         })
     }
+}
 
-    /// The next offset to land of a partition; `None`: nothing has landed yet.
-    pub(crate) fn position(&mut self, partition: &Partition) -> Result<Option<i64>, SinkError> {
+impl Kind for Sqlite {
+    fn position(&mut self, partition: &Partition) -> Result<Option<i64>, SinkError> {
         let query = sqlx::query(
             r#"select next_offset from weir_positions where topic = ? and "partition" = ?"#,
         )
@@ -94,12 +93,7 @@ impl Sqlite {
         })
     }
 
-    /// Lands the batch. `stored`: the positions that this sink believes in.
-    pub(crate) fn land(
-        &mut self,
-        batch: &Batch,
-        stored: &HashMap<Partition, i64>,
-    ) -> Result<(), SinkError> {
+    fn land(&mut self, batch: &Batch, stored: &mut Stored) -> Result<Landed, SinkError> {
         let rows = Rows::of(batch);
         let Self {
             name,
@@ -113,10 +107,19 @@ impl Sqlite {
                 .map_err(|e| unavailable(name, &e))?;
             land(connection, name, batch, rows, stored).await
         });
-        if landed.is_err() {
-            self.connection = None;
+        match landed {
+            Ok(()) => {
+                for progress in &batch.progress {
+                    stored.insert(progress.partition.clone(), progress.next);
+                }
+                let rows = batch.landings.len() as u64;
+                Ok(Landed { rows, dead: 0 })
+            }
+            Err(error) => {
+                self.connection = None;
+                Err(error)
+            }
         }
-        landed
     }
 }
 
@@ -136,7 +139,7 @@ async fn land(
     name: &str,
     batch: &Batch,
     rows: Rows,
-    stored: &HashMap<Partition, i64>,
+    stored: &Stored,
 ) -> Result<(), SinkError> {
     let fail = |e: sqlx::Error| unavailable(name, &e);
     let mut transaction = connection

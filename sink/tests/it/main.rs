@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod postgres;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,6 +54,7 @@ impl Line {
         Sink::start(
             self.log.clone(),
             Sqlite::open("history", &self.file()).unwrap(),
+            None,
             config,
             Arc::new(|| {}),
         )

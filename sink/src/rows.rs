@@ -1,15 +1,16 @@
 //! A batch as rows of the history's tables. Pure.
 
 use schemas::ExecutionId;
-use schemas::records::{DeadLetter, LogLine, Output, Payload, SegmentResult};
+use schemas::records::{DeadLetter, FailureKind, LogLine, Output, Payload, SegmentResult};
 use serde_json::json;
 use topics::Fetched;
 
 use crate::batch::{Batch, Landing, Row};
+use crate::writes::Write;
 
 /// One column's value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Integer(i64),
     Text(String),
@@ -55,30 +56,39 @@ fn readable(bytes: &[u8]) -> Value {
 
 /// Rows of three tables; each table's values one after the other, in the order of its columns in schema.sql.
 #[derive(Default)]
-pub(super) struct Rows {
-    pub(super) executions: Vec<Value>,
-    pub(super) outputs: Vec<Value>,
-    pub(super) dead_letters: Vec<Value>,
+pub(crate) struct Rows {
+    pub(crate) executions: Vec<Value>,
+    pub(crate) outputs: Vec<Value>,
+    pub(crate) dead_letters: Vec<Value>,
     /// Dead letters to purge, and when that was asked for.
-    pub(super) purges: Vec<(String, i64)>,
+    pub(crate) purges: Vec<(String, i64)>,
 }
 
-pub(super) const EXECUTION_COLUMNS: usize = 18;
-pub(super) const OUTPUT_COLUMNS: usize = 12;
-pub(super) const DEAD_LETTER_COLUMNS: usize = 17;
+pub(crate) const EXECUTION_COLUMNS: usize = 18;
+pub(crate) const OUTPUT_COLUMNS: usize = 12;
+pub(crate) const DEAD_LETTER_COLUMNS: usize = 17;
 
 impl Rows {
-    pub(super) fn of(batch: &Batch) -> Self {
+    pub(crate) fn of(batch: &Batch) -> Self {
+        Self::of_landings(&batch.landings, true)
+    }
+
+    /// `history`: also those of the history's tables; without it, only what nobody can read, which is this sink's own.
+    pub(crate) fn of_landings<'l>(
+        landings: impl IntoIterator<Item = &'l Landing>,
+        history: bool,
+    ) -> Self {
         let mut rows = Self::default();
-        for Landing { row, from } in &batch.landings {
+        for Landing { row, from, .. } in landings {
             match row {
+                Row::Unreadable(reason) => rows.unreadable(reason, from),
+                _ if !history => {}
                 Row::Result(result) => rows.result(result, from),
                 Row::DeadLetter(letter) => rows.dead_letter(letter, from),
                 Row::Purge(letter) => {
                     let purge = (letter.clone(), from.record.timestamp_ms);
                     rows.purges.push(purge);
                 }
-                Row::Unreadable(reason) => rows.unreadable(reason, from),
             }
         }
         rows
@@ -150,6 +160,38 @@ impl Rows {
         self.outputs.extend(row);
     }
 
+    /// A row of a user's own table that the destination refuses: it is a dead letter of this sink.
+    pub(crate) fn refused(&mut self, write: &Write, reason: &str, from: &Fetched) {
+        let Fetched {
+            partition, offset, ..
+        } = from;
+        let (topic, partition) = (partition.topic.to_string(), partition.number);
+        let id = format!(
+            "{topic}-{partition}-{offset}-{}-{}",
+            write.number, write.sink
+        );
+        let row: [Value; DEAD_LETTER_COLUMNS] = [
+            id.into(),
+            write.tenant.as_str().into(),
+            write.graph.as_str().into(),
+            hex::encode(write.version).into(),
+            write.execution.to_string().into(),
+            write.step.as_str().into(),
+            FailureKind::Sink.as_str().into(),
+            reason.into(),
+            1_i64.into(),
+            topic.into(),
+            partition.into(),
+            (*offset).into(),
+            blob(from.record.key.as_ref()),
+            Value::Blob(write.data.to_vec()),
+            headers(&[("content-type".to_owned(), write.content_type.clone().into())]).into(),
+            from.record.timestamp_ms.into(),
+            Value::Null,
+        ];
+        self.dead_letters.extend(row);
+    }
+
     fn dead_letter(&mut self, letter: &DeadLetter, from: &Fetched) {
         let original = DeadLetter::original_headers(&from.record.headers);
         self.letter(letter, &original, from);
@@ -162,7 +204,7 @@ impl Rows {
             topic: from.partition.topic.to_string(),
             partition: from.partition.number,
             offset: from.offset,
-            kind: schemas::records::FailureKind::Record,
+            kind: FailureKind::Record,
             reason: reason.to_owned(),
             attempt: 1,
             graph: None,

@@ -1,0 +1,342 @@
+//! Users' own tables: which statements a batch's events become. The database converts fields to columns itself
+//! (`jsonb_populate_recordset`), so what it takes is what its types take. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use schemas::graph::WriteMode;
+use serde_json::value::RawValue;
+use topics::Fetched;
+
+use crate::writes::{Target, Write};
+
+/// Rows that one statement writes: of one table, with the same fields.
+pub(super) struct Group<'b> {
+    shape: Shape,
+    /// In order; of rows with the same key only the last one.
+    pub(super) rows: Vec<Row<'b>>,
+    places: HashMap<String, usize>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Row<'b> {
+    pub(super) write: &'b Write,
+    pub(super) from: &'b Fetched,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shape {
+    table: String,
+    mode: WriteMode,
+    key: Vec<String>,
+    /// Fields of the events that are written, in order of their names.
+    columns: Vec<String>,
+}
+
+/// A row that cannot be written, and why.
+pub(super) type Refused<'b> = (Row<'b>, String);
+
+/// Groups of rows; a row comes after all earlier ones of its key.
+pub(super) fn groups<'b>(
+    rows: impl IntoIterator<Item = Row<'b>>,
+) -> (Vec<Group<'b>>, Vec<Refused<'b>>) {
+    let mut groups: Vec<Group<'b>> = Vec::new();
+    let mut refused = Vec::new();
+    for row in rows {
+        match shape(row.write) {
+            Ok((shape, key)) => add(&mut groups, shape, key, row),
+            Err(why) => refused.push((row, why)),
+        }
+    }
+    (groups, refused)
+}
+
+fn add<'b>(groups: &mut Vec<Group<'b>>, shape: Shape, key: Option<String>, row: Row<'b>) {
+    // it may not overtake one of its key, nor one whose key nobody can compare with its own
+    let after = groups.iter().rposition(|group| {
+        let Some(key) = &key else { return false };
+        group.shape.table == shape.table
+            && (group.shape.key != shape.key || group.places.contains_key(key))
+    });
+    let like = groups.iter().rposition(|group| group.shape == shape);
+    let group = match like {
+        Some(like) if after.is_none_or(|after| after <= like) => &mut groups[like],
+        _ => {
+            groups.push(Group {
+                shape,
+                rows: Vec::new(),
+                places: HashMap::new(),
+            });
+            let last = groups.len() - 1;
+            &mut groups[last]
+        }
+    };
+    let replaces = group.shape.mode != WriteMode::Insert;
+    match key.as_ref().and_then(|key| group.places.get(key)) {
+        Some(place) if replaces => group.rows[*place] = row,
+        // the first of a key stands
+        Some(_) => {}
+        None => {
+            if let Some(key) = key {
+                group.places.insert(key, group.rows.len());
+            }
+            group.rows.push(row);
+        }
+    }
+}
+
+/// What kind of row it is, and the text of its key, where the sink has one.
+fn shape(write: &Write) -> Result<(Shape, Option<String>), String> {
+    let (table, mode, key, columns) = match &*write.target {
+        Target::Postgres {
+            table,
+            mode,
+            key,
+            columns,
+        } => (table, *mode, key, columns),
+        Target::Refused(why) => return Err(why.clone()),
+        Target::Scylla { .. } => {
+            return Err("this destination is in Postgres, and the sink is of kind scylla".into());
+        }
+    };
+    let event: BTreeMap<String, &RawValue> = serde_json::from_slice(&write.data)
+        .map_err(|error| format!("the event is no JSON object, so it has no columns: {error}"))?;
+    if let Some(missing) = key.iter().find(|name| !event.contains_key(*name)) {
+        return Err(format!(
+            "the event has no field \"{missing}\", which is in the key of table {table}"
+        ));
+    }
+    let is_written = |name: &&String| match mode {
+        WriteMode::Delete => key.contains(name),
+        _ => columns.is_empty() || columns.contains(name) || key.contains(name),
+    };
+    let names: Vec<String> = event.keys().filter(is_written).cloned().collect();
+    if names.is_empty() {
+        return Err(format!(
+            "the event has no field that is a column of table {table}"
+        ));
+    }
+    let values = key.iter().filter_map(|name| event.get(name));
+    let text: Vec<&str> = values.map(|value| value.get()).collect();
+    let text = (!key.is_empty()).then(|| text.join("\u{1f}"));
+    let shape = Shape {
+        table: table.clone(),
+        mode,
+        key: key.clone(),
+        columns: names,
+    };
+    Ok((shape, text))
+}
+
+impl Group<'_> {
+    /// `$1` is a JSON list of events.
+    pub(super) fn statement(&self) -> String {
+        let Shape {
+            table,
+            mode,
+            key,
+            columns,
+        } = &self.shape;
+        let table = quoted_table(table);
+        let names = list(columns, "");
+        let events = format!("jsonb_populate_recordset(null::{table}, $1::jsonb) as r");
+        let insert = format!(
+            "insert into {table} ({names}) select {} from {events}",
+            list(columns, "r.")
+        );
+        match mode {
+            WriteMode::Insert if key.is_empty() => insert,
+            WriteMode::Insert => format!("{insert} on conflict ({}) do nothing", list(key, "")),
+            WriteMode::Upsert => {
+                let others = columns.iter().filter(|column| !key.contains(column));
+                let set: Vec<String> = others
+                    .map(|column| format!("{0} = excluded.{0}", quoted(column)))
+                    .collect();
+                let what = if set.is_empty() {
+                    "do nothing".to_owned()
+                } else {
+                    format!("do update set {}", set.join(", "))
+                };
+                format!("{insert} on conflict ({}) {what}", list(key, ""))
+            }
+            WriteMode::Delete => {
+                let same: Vec<String> = key
+                    .iter()
+                    .map(|column| format!("t.{0} = r.{0}", quoted(column)))
+                    .collect();
+                format!(
+                    "delete from {table} as t using {events} where {}",
+                    same.join(" and ")
+                )
+            }
+        }
+    }
+}
+
+impl Group<'_> {
+    /// Finds rows of the table that are just as the events of `$1` would be; only for inserts.
+    pub(super) fn same(&self) -> Option<String> {
+        let Shape {
+            table,
+            mode,
+            columns,
+            ..
+        } = &self.shape;
+        let table = quoted_table(table);
+        let same: Vec<String> = columns
+            .iter()
+            .map(|column| format!("t.{0} is not distinct from r.{0}", quoted(column)))
+            .collect();
+        (*mode == WriteMode::Insert).then(|| {
+            format!(
+                "select 1 from {table} as t, jsonb_populate_recordset(null::{table}, $1::jsonb) as r where {} limit 1",
+                same.join(" and ")
+            )
+        })
+    }
+}
+
+/// The events as a JSON list.
+pub(super) fn events(rows: &[Row<'_>]) -> String {
+    let bytes: usize = rows.iter().map(|row| row.write.data.len() + 1).sum();
+    let mut list = String::with_capacity(bytes + 2);
+    list.push('[');
+    for (number, row) in rows.iter().enumerate() {
+        if number > 0 {
+            list.push(',');
+        }
+        // it was parsed as JSON, which is UTF-8
+        list.push_str(&String::from_utf8_lossy(&row.write.data));
+    }
+    list.push(']');
+    list
+}
+
+fn list(names: &[String], before: &str) -> String {
+    let quoted: Vec<String> = names
+        .iter()
+        .map(|name| format!("{before}{}", quoted(name)))
+        .collect();
+    quoted.join(", ")
+}
+
+/// A name as SQL, whatever is in it.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
+}
+
+/// `shop.orders` as SQL.
+pub(super) fn quoted_table(table: &str) -> String {
+    let parts: Vec<String> = table.split('.').map(quoted).collect();
+    parts.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use schemas::ExecutionId;
+    use topics::{Partition, Record};
+
+    use super::*;
+
+    fn from(offset: i64) -> Fetched {
+        Fetched {
+            partition: Partition {
+                topic: topics::catalog::RESULTS.into(),
+                number: 0,
+            },
+            offset,
+            record: Record {
+                key: None,
+                value: None,
+                headers: vec![],
+                timestamp_ms: 0,
+            },
+        }
+    }
+
+    fn write(mode: WriteMode, key: &[&str], data: &str) -> Write {
+        let target = Target::Postgres {
+            table: "shop.orders".into(),
+            mode,
+            key: key.iter().map(|name| (*name).to_owned()).collect(),
+            columns: vec![],
+        };
+        Write {
+            tenant: "t".into(),
+            graph: "g".into(),
+            version: [0; 32],
+            execution: ExecutionId([0; 16]),
+            step: "s".into(),
+            number: 0,
+            sink: "rows".into(),
+            target: Arc::new(target),
+            content_type: "application/json".into(),
+            data: Bytes::from(data.to_owned()),
+        }
+    }
+
+    fn shown(groups: &[Group<'_>]) -> Vec<String> {
+        groups.iter().map(|group| events(&group.rows)).collect()
+    }
+
+    #[test]
+    fn the_last_of_a_key_stands_and_none_overtakes_another() {
+        let upsert = |data| write(WriteMode::Upsert, &["id"], data);
+        let writes = [
+            upsert(r#"{"id":1,"a":1}"#),
+            upsert(r#"{"id":2,"a":1}"#),
+            upsert(r#"{"id":1,"a":2}"#),
+            upsert(r#"{"id":1,"b":3}"#),
+            upsert(r#"{"id":3,"a":4}"#),
+            upsert(r#"{"id":1,"a":5}"#),
+            write(WriteMode::Delete, &["id"], r#"{"id":2}"#),
+        ];
+        let at = from(0);
+        let rows = writes.iter().map(|write| Row { write, from: &at });
+        let (groups, refused) = groups(rows);
+        assert!(refused.is_empty());
+        assert_eq!(
+            shown(&groups),
+            [
+                r#"[{"id":1,"a":2},{"id":2,"a":1},{"id":3,"a":4}]"#,
+                r#"[{"id":1,"b":3}]"#,
+                r#"[{"id":1,"a":5}]"#,
+                r#"[{"id":2}]"#,
+            ]
+        );
+        assert_eq!(
+            groups[0].statement(),
+            r#"insert into "shop"."orders" ("a", "id") select r."a", r."id" from jsonb_populate_recordset(null::"shop"."orders", $1::jsonb) as r on conflict ("id") do update set "a" = excluded."a""#
+        );
+        assert!(
+            groups[3]
+                .statement()
+                .starts_with(r#"delete from "shop"."orders" as t using "#)
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_says_why() {
+        let at = from(0);
+        for (data, expected) in [
+            ("[1]", "no JSON object"),
+            ("{\"x\":", "no JSON object"),
+            ("{\"a\":1}", "no field \"id\""),
+        ] {
+            let write = write(WriteMode::Upsert, &["id"], data);
+            let (groups, refused) = groups([Row {
+                write: &write,
+                from: &at,
+            }]);
+            assert!(groups.is_empty());
+            assert!(refused[0].1.contains(expected), "{}", refused[0].1);
+        }
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted_table("a.b\"; drop"), "\"a\".\"b\"\"; drop\"");
+    }
+}
