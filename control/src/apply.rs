@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use schemas::graph::{self, CanonicalError, Graph, Problems, Resolve, SinkKind, TriggerKind};
+use schemas::graph::{self, CanonicalError, Graph, Problems, Resolve, TriggerKind};
 use schemas::module;
 use serde_json::{Value, json};
 
@@ -114,17 +114,6 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
         if step.limits.memory_bytes > MEMORY_BYTES_MAX {
             say("limits.memory: this server gives a step 256MiB at most; ask for less");
         }
-    }
-    for sink in &graph.sinks {
-        let kind = match &sink.kind {
-            SinkKind::Postgres { .. } => "postgres",
-            SinkKind::Scylla { .. } => "scylla",
-            SinkKind::Topic { .. } => continue,
-        };
-        lines.push(format!(
-            "sink \"{}\": {kind} sinks do not run in this version yet; without a sink, what a step puts out lands in the history",
-            sink.name
-        ));
     }
     lines
 }

@@ -13,6 +13,8 @@ pub struct Grants {
 pub struct Granted {
     pub topics_read: Vec<String>,
     pub topics_write: Vec<String>,
+    /// `DESTINATION/TABLE`, patterns as of topics.
+    pub tables: Vec<String>,
 }
 
 /// What a graph does with a topic.
@@ -28,7 +30,8 @@ impl Grants {
         let all = vec!["*".to_owned()];
         let granted = Granted {
             topics_read: all.clone(),
-            topics_write: all,
+            topics_write: all.clone(),
+            tables: all,
         };
         Self::from_iter([(crate::router::TENANT.to_owned(), granted)])
     }
@@ -40,6 +43,16 @@ impl Grants {
         });
         !is_weirs(topic)
             && granted.is_some_and(|patterns| patterns.iter().any(|p| matches(p, topic)))
+    }
+}
+
+impl Grants {
+    /// Whether a tenant's sinks may write a table of a destination. Weir's own tables are never meant.
+    pub fn allow_table(&self, tenant: &str, destination: &str, table: &str) -> bool {
+        let name = format!("{destination}/{table}");
+        let granted = self.tenants.get(tenant);
+        let is_own = table.rsplit('.').next().is_none_or(is_weirs);
+        !is_own && granted.is_some_and(|granted| granted.tables.iter().any(|p| matches(p, &name)))
     }
 }
 
@@ -71,6 +84,20 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// What is wrong with a table, in words.
+    pub fn table_fault(pattern: &str) -> Option<String> {
+        let name = pattern.strip_suffix('*').unwrap_or(pattern);
+        let whole = pattern == "*" || name.split_once('/').is_some_and(|(to, _)| !to.is_empty());
+        if !whole || name.contains('*') {
+            return Some(format!(
+                "\"{pattern}\" names no table; write DESTINATION/TABLE, such as \"shop/sales.orders\", a * at the end for any rest"
+            ));
+        }
+        None
+    }
+}
+
 fn is_weirs(topic: &str) -> bool {
     topic.to_ascii_lowercase().starts_with("weir")
 }
@@ -92,6 +119,7 @@ mod tests {
         let granted = Granted {
             topics_read: list(&["orders", "shop.*"]),
             topics_write: list(&["*"]),
+            tables: list(&["shop/orders", "shop/sales.*"]),
         };
         let grants = Grants::from_iter([("a".to_owned(), granted)]);
         for (tenant, how, topic, expected) in [
@@ -110,6 +138,20 @@ mod tests {
                 "{tenant} {how:?} {topic}"
             );
         }
+        for (tenant, destination, table, expected) in [
+            ("a", "shop", "orders", true),
+            ("a", "shop", "sales.x", true),
+            ("a", "shop", "sales.weir_positions", false),
+            ("a", "shop", "public.orders", false),
+            ("a", "other", "orders", false),
+            ("b", "shop", "orders", false),
+        ] {
+            let allowed = grants.allow_table(tenant, destination, table);
+            assert_eq!(allowed, expected, "{tenant} {destination} {table}");
+        }
+        assert!(Granted::table_fault("shop/orders*").is_none());
+        assert!(Granted::table_fault("*").is_none());
+        assert!(Granted::table_fault("orders").is_some());
         assert!(Grants::everything().allow("default", Use::Read, "x"));
         assert!(!Grants::default().allow("default", Use::Read, "x"));
     }

@@ -15,7 +15,7 @@ use crate::apply::{self, Definition, Refused};
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT, query_problem};
 use crate::user_topics::{self, Checked};
-use crate::{clock, lifecycle, show, sink_schemas};
+use crate::{clock, lifecycle, show, sink_schemas, tables};
 
 /// How much of a graph's history one answer carries.
 const HISTORY_MAX: u32 = 100;
@@ -64,6 +64,7 @@ pub(crate) async fn apply(
         writes,
         starts,
     } = user_topics::check(&state, &graph).await?;
+    tables::check(&state, &graph).await?;
     let schemas = sink_schemas::check(&state, &graph).await?;
     let activation = state
         .store

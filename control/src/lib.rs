@@ -21,6 +21,7 @@ mod redrives;
 mod router;
 mod show;
 mod sink_schemas;
+mod tables;
 mod user_topics;
 
 pub use activations::{Activations, KIND};
@@ -29,4 +30,5 @@ pub use grants::{Granted, Grants};
 pub use history::{History, HistoryError};
 pub use redrives::{KIND as REDRIVES_KIND, Redrives};
 pub use router::{ControlState, Readiness, api, router};
+pub use tables::{Looked, Tables};
 pub use user_topics::MissingTopics;

@@ -13,7 +13,7 @@ use store::{Activation, TopicStart};
 use crate::clock;
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT};
-use crate::user_topics;
+use crate::{tables, user_topics};
 
 pub(crate) async fn pause(
     State(state): State<ControlState>,
@@ -85,6 +85,7 @@ async fn starts(state: &ControlState, version: &str) -> Result<Vec<TopicStart>> 
     let Ok(graph) = Graph::from_canonical(&canonical) else {
         return Ok(Vec::new());
     };
+    tables::check(state, &graph).await?;
     Ok(user_topics::check(state, &graph).await?.starts)
 }
 

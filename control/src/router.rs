@@ -14,8 +14,8 @@ use topics::registry::Registry;
 
 use crate::problem::Problem;
 use crate::{
-    Activations, Grants, History, MissingTopics, Redrives, auth, dead_letters, executions, graphs,
-    lifecycle, modules, redrives,
+    Activations, Grants, History, MissingTopics, Redrives, Tables, auth, dead_letters, executions,
+    graphs, lifecycle, modules, redrives,
 };
 
 /// Until accounts exist there is the one tenant.
@@ -37,6 +37,8 @@ pub struct ControlState {
     pub log: Arc<dyn Log>,
     pub grants: Grants,
     pub missing_topics: MissingTopics,
+    /// Asked about users' tables.
+    pub tables: Arc<dyn Tables>,
     /// Needed by graphs that read or write Avro.
     pub registry: Option<Registry>,
     /// Told of each change; `None`: somebody else's process copies the changes.

@@ -41,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
     pub(crate) control: ControlSection,
+    /// Databases that results land in, by the name that graphs' sinks use.
+    pub(crate) destinations: BTreeMap<String, DestinationSection>,
     /// What graphs of each tenant may do; until accounts exist there is `default`.
     pub(crate) tenants: BTreeMap<String, TenantSection>,
 }
@@ -140,8 +142,32 @@ pub(crate) struct ProcessorSection {
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct SinkSection {
-    /// The SQLite file of the history. `[control]` reads it too, so both run on one machine as yet.
+    /// The SQLite file of the history, where no destination is marked `history = true`. `[control]` reads it too, so both run on one
+    /// machine then.
     pub(crate) path: PathBuf,
+}
+
+/// A database that results land in.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DestinationSection {
+    /// `postgres://user:password@host/database`. Better from the environment: `WEIR_DESTINATIONS__NAME__URL`.
+    pub(crate) url: Option<Hidden>,
+    /// It holds every tenant's executions, outputs and dead letters; `weir exec` and `weir dlq` read the first such one. Without any, the
+    /// SQLite file of `[sink]` does.
+    pub(crate) history: bool,
+    /// How long rows of Weir's own tables are kept, in whole days; 0: for ever.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) retention: Duration,
+    /// Transactions that are written side by side.
+    pub(crate) writers: usize,
+    /// The largest write, in results.
+    pub(crate) batch_records_max: usize,
+    /// How long a write waits for more results after its first one.
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) interval: Duration,
 }
 
 /// The control role. Nothing can be set yet; the section may be there.
@@ -159,6 +185,9 @@ pub(crate) struct TenantSection {
     /// Topics that sinks may write.
     #[serde(deserialize_with = "units::list::deserialize")]
     pub(crate) topics_write: Vec<String>,
+    /// Tables that sinks may write, each with its destination: `["shop/orders", "shop/sales.*"]`.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) tables: Vec<String>,
 }
 
 impl Default for Config {
@@ -175,6 +204,7 @@ impl Default for Config {
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
             control: ControlSection::default(),
+            destinations: BTreeMap::new(),
             tenants: BTreeMap::new(),
         }
     }
@@ -227,6 +257,20 @@ impl Default for SinkSection {
     fn default() -> Self {
         Self {
             path: PathBuf::from(".weir/history.db"),
+        }
+    }
+}
+
+impl Default for DestinationSection {
+    fn default() -> Self {
+        let sink = sink::SinkConfig::new("");
+        Self {
+            url: None,
+            history: false,
+            retention: Duration::from_secs(90 * 86_400),
+            writers: 2,
+            batch_records_max: sink.batch_records_max,
+            interval: sink.interval,
         }
     }
 }
@@ -289,6 +333,7 @@ impl Config {
             let granted = control::Granted {
                 topics_read: tenant.topics_read.clone(),
                 topics_write: tenant.topics_write.clone(),
+                tables: tenant.tables.clone(),
             };
             (name.clone(), granted)
         };
@@ -356,7 +401,17 @@ impl Config {
                 return Err(format!("{name} is {value}; set it to 1 to {most}"));
             }
         }
+        for (name, destination) in &self.destinations {
+            self.validate_destination(name, destination)?;
+        }
         for (name, tenant) in &self.tenants {
+            let fault = tenant.tables.iter().find_map(|table| {
+                let fault = control::Granted::table_fault(table)?;
+                Some(format!("tenants.{name}.tables: {fault}"))
+            });
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
             for (key, topics) in [
                 ("topics_read", &tenant.topics_read),
                 ("topics_write", &tenant.topics_write),
@@ -374,6 +429,50 @@ impl Config {
         Ok(())
     }
 }
+
+impl Config {
+    fn validate_destination(
+        &self,
+        name: &str,
+        destination: &DestinationSection,
+    ) -> Result<(), String> {
+        let fault = |what: String| Err(format!("destinations.{name}{what}"));
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(known) {
+            return fault(": no name for a destination; take small letters, digits and -".into());
+        }
+        if name == HISTORY && !self.destinations.values().any(|one| one.history) {
+            return fault(
+                ": the name of the history in SQLite; mark a destination with history = true, or take another name".into(),
+            );
+        }
+        if destination
+            .url
+            .as_ref()
+            .is_none_or(|url| url.expose().is_empty())
+        {
+            let key = name.to_uppercase().replace('-', "_");
+            return fault(format!(
+                ".url is missing; set it there or as WEIR_DESTINATIONS__{key}__URL"
+            ));
+        }
+        for (key, value, most) in [
+            ("writers", destination.writers, 64),
+            ("batch_records_max", destination.batch_records_max, 10_000),
+        ] {
+            if value == 0 || value > most {
+                return fault(format!(".{key} is {value}; set it to 1 to {most}"));
+            }
+        }
+        if destination.interval > Duration::from_secs(10) {
+            return fault(".interval is longer than 10s; set it to 0s to 10s".into());
+        }
+        Ok(())
+    }
+}
+
+/// The name of the history in SQLite.
+const HISTORY: &str = "history";
 
 /// The JSON Schema of `weir.toml`.
 pub(crate) fn json_schema() -> serde_json::Value {

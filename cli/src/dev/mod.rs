@@ -12,9 +12,11 @@ use anyhow::Context as _;
 use crate::args::{DevArgs, Format, Global, LogFormat};
 use crate::client::Client;
 use crate::commands::{Ephemeral, apply};
+use crate::config::{self, Overrides};
 use crate::exit::Failure;
 use crate::logging::{self, say};
 use crate::output::Output;
+use crate::roles::Destinations;
 use roles::{Place, Roles, RolesConfig};
 
 /// Where graph files are looked for below a folder: in it, and in its folders down to this depth.
@@ -29,10 +31,12 @@ pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create the folder {}", args.data.display()))?;
     let _lock = lock(&args.data)?;
     let graphs = graph_files(&args.paths)?;
+    let config = config::load(global.config.as_ref(), Overrides::of_process(Vec::new()))?;
     let roles = Roles::start(RolesConfig {
         place: Place::Folder(args.data.clone()),
         listen: args.listen,
         api_key: api_key.clone(),
+        destinations: Destinations::new(&config.destinations)?,
     })?;
     let url = roles.url().to_owned();
     let applied = apply_all(&Client::new(&url, api_key)?, &graphs, global.output);
@@ -68,6 +72,7 @@ pub(crate) fn ephemeral(_file: &Path) -> anyhow::Result<Box<dyn Ephemeral>> {
         place: Place::Memory(folder.path().to_owned()),
         listen,
         api_key: None,
+        destinations: Destinations::default(),
     })?;
     Ok(Box::new(Server {
         roles: Some(roles),

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use topics::{Embedded, Log, catalog};
 
-use crate::roles::{self, Front, Line, Parts, Server, now_ms, signals::Signals};
+use crate::roles::{self, Destinations, Front, Line, Parts, Server, now_ms, signals::Signals};
 
 /// How often the embedded log drops what is past its topics' retention.
 const RETENTION: Duration = Duration::from_secs(60);
@@ -34,6 +34,7 @@ pub(super) struct RolesConfig {
     pub(super) place: Place,
     pub(super) listen: SocketAddr,
     pub(super) api_key: Option<String>,
+    pub(super) destinations: Destinations,
 }
 
 /// The running roles.
@@ -77,6 +78,7 @@ impl Roles {
             processing: ProcessorConfig::default(),
             claimed: None,
             history: folder.join("history.db"),
+            destinations: config.destinations,
             modules: folder.join("modules"),
             api_key: config.api_key,
             grants: Grants::everything(),

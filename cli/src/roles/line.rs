@@ -23,7 +23,7 @@ use topics::{Log, Registry};
 
 use super::front::Behind;
 use super::processing::{Making, Processing};
-use super::{Board, Role, Roles};
+use super::{Board, Destinations, Role, Roles};
 
 /// What the roles are made of. The topics exist.
 pub(crate) struct Parts {
@@ -33,8 +33,9 @@ pub(crate) struct Parts {
     pub(crate) processing: ProcessorConfig,
     /// The slots of the lanes; `None`: no other process has lanes.
     pub(crate) claimed: Option<Claimed>,
-    /// The SQLite file that the sink writes and control reads.
+    /// The SQLite file that the sink writes and control reads, where no destination holds the history.
     pub(crate) history: PathBuf,
+    pub(crate) destinations: Destinations,
     /// Compiled modules.
     pub(crate) modules: PathBuf,
     pub(crate) api_key: Option<String>,
@@ -55,7 +56,7 @@ pub(crate) struct Line {
     activations: Option<Arc<Activations>>,
     redrives: Option<Arc<Redrives>>,
     processing: Option<Processing>,
-    sink: Option<Sink>,
+    sinks: Vec<Sink>,
     store: Store,
 }
 
@@ -74,11 +75,11 @@ impl Line {
             activations: None,
             redrives: None,
             processing: None,
-            sink: None,
+            sinks: Vec::new(),
             store: parts.store.clone(),
         };
         if has(Role::Sink) {
-            line.sink = Some(sink(&parts)?);
+            line.sinks = sinks(&parts, runtime)?;
         }
         if has(Role::Processor) {
             let claimed = parts.claimed.take();
@@ -94,10 +95,14 @@ impl Line {
         }
         let state = ControlState {
             store: parts.store.clone(),
-            history: History::open(&parts.history),
+            history: match parts.destinations.history() {
+                Some(url) => History::postgres(url)?,
+                None => History::open(&parts.history),
+            },
             log: parts.log.clone(),
             grants: parts.grants.clone(),
             missing_topics: parts.missing_topics.clone(),
+            tables: Arc::new(parts.destinations.clone()),
             registry: parts.registry.clone(),
             activations: line.activations.clone(),
             redrives: line.redrives.clone(),
@@ -135,13 +140,14 @@ impl Line {
         if let Some(processing) = &self.processing {
             ready &= processing.look(board);
         }
-        if let Some(sink) = &self.sink {
+        for sink in &self.sinks {
             board.note("sink", Ok(()));
             if !sink.healthy() {
                 let why = sink
                     .trouble()
                     .unwrap_or_else(|| "the log says why".to_owned());
-                board.ended("sink", &format!("the sink of the history has ended: {why}"));
+                let name = sink.destination();
+                board.ended("sink", &format!("the sink of {name} has ended: {why}"));
             }
         }
         ready
@@ -157,26 +163,35 @@ impl Line {
         }
         let processed = self.processing.map_or(Ok(()), Processing::stop);
         drop((self.activations, self.redrives, self.control, self.routes));
-        let landed = self.sink.map_or(Ok(()), |sink| {
-            sink.stop().context("the sink did not stop cleanly")
-        });
+        let mut landed = Ok(());
+        for sink in self.sinks {
+            let stopped = sink.stop().context("a sink did not stop cleanly");
+            landed = landed.and(stopped);
+        }
         self.runtime.block_on(self.store.close());
         processed.and(landed)
     }
 }
 
-fn sink(parts: &Parts) -> anyhow::Result<Sink> {
+fn sinks(parts: &Parts, runtime: &Handle) -> anyhow::Result<Vec<Sink>> {
+    let mut sinks = parts
+        .destinations
+        .start(&parts.log, &parts.store, &parts.grants, runtime)?;
+    if parts.destinations.history().is_some() {
+        return Ok(sinks);
+    }
     if let Some(folder) = parts.history.parent() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     }
-    Ok(Sink::start(
+    sinks.push(Sink::start(
         parts.log.clone(),
         Sqlite::open("history", &parts.history)?,
         None,
         SinkConfig::new("history"),
         Arc::new(|| {}),
-    )?)
+    )?);
+    Ok(sinks)
 }
 
 fn processing(

@@ -4,6 +4,7 @@
 //! and what is not; `front` is the server, which is there before the roles are and after they have stopped.
 
 mod board;
+mod destinations;
 mod front;
 mod line;
 mod processing;
@@ -15,6 +16,7 @@ use store::StoreError;
 use topics::{Disposition, LogError};
 
 pub(crate) use board::Board;
+pub(crate) use destinations::Destinations;
 pub(crate) use front::{Front, Server};
 pub(crate) use line::{Line, Parts, now_ms};
 pub(crate) use processing::claim;

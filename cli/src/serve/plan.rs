@@ -5,12 +5,13 @@ use topics::KafkaConfig;
 use crate::args::{Global, ServeArgs, roles_of};
 use crate::config::{self, Config, Hidden, Overrides};
 use crate::exit::Failure;
-use crate::roles::Roles;
+use crate::roles::{Destinations, Roles};
 
 pub(super) struct Plan {
     pub(super) roles: Roles,
     pub(super) config: Config,
     pub(super) kafka: KafkaConfig,
+    pub(super) destinations: Destinations,
     pub(super) store: Hidden,
     pub(super) api_key: Option<String>,
 }
@@ -41,7 +42,9 @@ impl Plan {
             Failure::usage("where is the store? say --store URL, WEIR_STORE__URL, or url in [store] of weir.toml: postgres://… or, on one machine, sqlite:PATH")
         })?;
         let api_key = global.api_key.clone().filter(|key| !key.is_empty());
+        let destinations = Destinations::new(&config.destinations)?;
         Ok(Self {
+            destinations,
             roles: roles_of(&args.roles),
             config,
             kafka,

@@ -155,6 +155,7 @@ pub(super) fn start(
             processing,
             claimed,
             history: plan.config.sink.path.clone(),
+            destinations: plan.destinations.clone(),
             modules: plan.config.data.join("modules"),
             api_key: plan.api_key.clone(),
             grants: plan.config.grants(),

@@ -48,6 +48,7 @@ impl Bench {
     fn serve(read: &[&str], write: &[&str]) -> Self {
         let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let granted = Granted {
+            tables: vec![],
             topics_read: list(read),
             topics_write: list(write),
         };

@@ -39,6 +39,8 @@ pub struct Postgres {
     options: Options,
     place: PgConnectOptions,
     writers: Vec<Writer>,
+    /// The tables are there.
+    made: bool,
     /// Days whose parts are there.
     days: HashSet<Day>,
 }
@@ -59,8 +61,8 @@ struct Share<'b> {
 }
 
 impl Postgres {
-    /// `url`: `postgres://USER:PASSWORD@HOST/DATABASE`. `writers`: how many transactions are written side by side. Makes the
-    /// tables, or finds them.
+    /// `url`: `postgres://USER:PASSWORD@HOST/DATABASE`. `writers`: how many transactions are written side by side. Nothing is
+    /// asked of the database yet: its tables are made when it is first used.
     pub fn open(url: &str, writers: usize, options: Options) -> Result<Self, SinkError> {
         let fail = |reason: String| SinkError::Open {
             destination: options.name.clone(),
@@ -78,18 +80,20 @@ impl Postgres {
             known: HashSet::new(),
             uncertain: false,
         });
-        let mut postgres = Self {
+        Ok(Self {
             writers: writers.collect(),
             runtime,
             options,
             place,
+            made: false,
             days: HashSet::new(),
-        };
-        postgres.migrate()?;
-        Ok(postgres)
+        })
     }
 
     fn migrate(&mut self) -> Result<(), SinkError> {
+        if self.made {
+            return Ok(());
+        }
         let Self {
             runtime,
             options,
@@ -97,17 +101,22 @@ impl Postgres {
             writers,
             ..
         } = self;
-        runtime.block_on(async {
-            let made = async {
-                let connection = writers[0].open(place).await?;
-                open::migrate(connection, options.history).await
-            };
-            made.await.map_err(|e| fault::of(&options.name, &e))
-        })
+        let writer = &mut writers[0];
+        let made = runtime.block_on(async {
+            let connection = writer.open(place).await?;
+            open::migrate(connection, options.history).await
+        });
+        made.map_err(|e| {
+            writer.connection = None;
+            fault::of(&options.name, &e)
+        })?;
+        self.made = true;
+        Ok(())
     }
 
     /// Which days the rows of a batch need a part for.
     fn prepare(&mut self, batch: &Batch, today: Day) -> Result<(), SinkError> {
+        self.migrate()?;
         let kept = keep::kept_days(self.options.retention);
         let mut wanted: Vec<Day> = days::ahead(today).collect();
         if self.options.history {
@@ -145,6 +154,7 @@ impl Postgres {
 
 impl Kind for Postgres {
     fn position(&mut self, partition: &Partition) -> Result<Option<i64>, SinkError> {
+        self.migrate()?;
         let Self {
             runtime,
             options,
@@ -219,6 +229,7 @@ impl Kind for Postgres {
             place,
             writers,
             days,
+            ..
         } = self;
         let Some(kept) = keep::kept_days(options.retention) else {
             return Ok(());

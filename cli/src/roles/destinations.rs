@@ -1,0 +1,144 @@
+//! The databases that results land in, as `weir.toml` names them: their sinks, and what control asks them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use control::{Grants, Looked, Tables};
+use schemas::graph::SinkKind;
+use sink::{Definitions, Options, Postgres, Sink, SinkConfig, Wanted};
+use store::Store;
+use tokio::runtime::Handle;
+use topics::Log;
+
+use crate::config::DestinationSection;
+use crate::exit::Failure;
+
+/// By name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Destinations(BTreeMap<String, Destination>);
+
+#[derive(Clone, Debug)]
+struct Destination {
+    kind: Kind,
+    url: String,
+    settings: DestinationSection,
+}
+
+/// By the URL's scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Postgres,
+}
+
+impl Destinations {
+    pub(crate) fn new(sections: &BTreeMap<String, DestinationSection>) -> Result<Self, Failure> {
+        let known = |(name, settings): (&String, &DestinationSection)| {
+            let url = settings.url.as_ref().map(|url| url.expose().to_owned());
+            let url = url.unwrap_or_default();
+            let kind = match url.split_once("://") {
+                Some(("postgres" | "postgresql", _)) => Kind::Postgres,
+                _ => {
+                    return Err(Failure::usage(format!(
+                        "destinations.{name}.url is of no kind that is known; write postgres://USER:PASSWORD@HOST/DATABASE"
+                    )));
+                }
+            };
+            let destination = Destination {
+                kind,
+                url,
+                settings: settings.clone(),
+            };
+            Ok((name.clone(), destination))
+        };
+        Ok(Self(sections.iter().map(known).collect::<Result<_, _>>()?))
+    }
+
+    /// The one whose history is read.
+    pub(crate) fn history(&self) -> Option<&str> {
+        let marked = |destination: &&Destination| destination.settings.history;
+        let found = self.0.values().find(marked);
+        found.map(|destination| &*destination.url)
+    }
+
+    /// Starts the sink of each; none waits for its database.
+    pub(crate) fn start(
+        &self,
+        log: &Arc<dyn Log>,
+        store: &Store,
+        grants: &Grants,
+        runtime: &Handle,
+    ) -> anyhow::Result<Vec<Sink>> {
+        let start = |(name, destination): (&String, &Destination)| {
+            let settings = &destination.settings;
+            let grants = grants.clone();
+            let allowed = move |tenant: &str, destination: &str, table: &str| {
+                grants.allow_table(tenant, destination, table)
+            };
+            let definitions =
+                Definitions::new(store.clone(), runtime.clone(), name, Arc::new(allowed));
+            let options = Options {
+                name: name.clone(),
+                history: settings.history,
+                retention: Some(settings.retention).filter(|kept| !kept.is_zero()),
+            };
+            let config = SinkConfig {
+                destination: name.clone(),
+                history: settings.history,
+                batch_records_max: settings.batch_records_max,
+                interval: settings.interval,
+            };
+            let opened = match destination.kind {
+                Kind::Postgres => Postgres::open(&destination.url, settings.writers, options)?,
+            };
+            let landed = Arc::new(|| {});
+            Ok(Sink::start(
+                log.clone(),
+                opened,
+                Some(definitions),
+                config,
+                landed,
+            )?)
+        };
+        self.0.iter().map(start).collect()
+    }
+}
+
+impl Tables for Destinations {
+    fn names(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn look<'a>(&'a self, sink: &'a SinkKind) -> Looked<'a> {
+        Box::pin(async move {
+            let (SinkKind::Postgres { to, .. } | SinkKind::Scylla { to, .. }) = sink else {
+                return Ok(Vec::new());
+            };
+            let Some(destination) = self.0.get(to) else {
+                return Ok(vec![format!("there is no destination \"{to}\"")]);
+            };
+            match (sink, destination.kind) {
+                (
+                    SinkKind::Postgres {
+                        table,
+                        mode,
+                        key,
+                        columns,
+                        ..
+                    },
+                    Kind::Postgres,
+                ) => {
+                    let wanted = Wanted {
+                        table,
+                        mode: *mode,
+                        key,
+                        columns,
+                    };
+                    Postgres::check(&destination.url, &wanted).await
+                }
+                _ => Ok(vec![format!(
+                    "destination \"{to}\" is of another kind; write the sink as what it is"
+                )]),
+            }
+        })
+    }
+}
