@@ -4,6 +4,8 @@
 //! their positions in the destination and commit no offsets to the log.
 
 mod batch;
+#[cfg(feature = "broken")]
+mod broken;
 mod destination;
 mod error;
 mod postgres;

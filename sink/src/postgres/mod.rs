@@ -426,6 +426,12 @@ impl Attempt<'_, '_> {
         let history = self.options.history;
         let mut transaction = connection.begin().await?;
         self.advance(&mut transaction, known).await?;
+        #[cfg(feature = "broken")]
+        if crate::broken::is("position-outside") {
+            transaction.commit().await?;
+            crate::broken::kill_at("before-commit");
+            transaction = connection.begin().await?;
+        }
         let landings = &self.share.landings;
         let writes = landings.iter().flat_map(|landing| {
             let rows = landing.writes.iter();
@@ -467,7 +473,11 @@ impl Attempt<'_, '_> {
         if !rows.purges.is_empty() {
             purge(&mut transaction, rows.purges).await?;
         }
+        #[cfg(feature = "broken")]
+        crate::broken::kill_at("before-commit");
         transaction.commit().await?;
+        #[cfg(feature = "broken")]
+        crate::broken::kill_at("after-commit");
         known.extend(
             self.share
                 .progress

@@ -107,25 +107,31 @@ impl Cluster {
         let text = format!(
             "weir: 1\nname: {name}\ntriggers:\n  t: {{ manual: {{}} }}\nsteps:\n  one: {{ uses: {module}, from: [t], isolation: batch{settings} }}\n"
         );
-        let digest = self.module(module);
+        self.put(name, &text, self.module(module));
+    }
+
+    /// Makes a graph active whose modules are all this one; its version.
+    pub(crate) fn put(&self, name: &str, text: &str, digest: String) -> [u8; 32] {
         self.runtime.block_on(async {
             let store = Store::connect(&self.store_url()).await.unwrap();
-            let parsed = graph::parse(&text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
+            let parsed = graph::parse(text, "graph.yaml").unwrap_or_else(|p| panic!("{p}"));
             let resolved = parsed.resolve(&mut One(digest)).unwrap();
             let canonical = resolved.canonical().unwrap();
             let new = NewVersion {
                 tenant: "default".into(),
                 graph: name.into(),
                 version: graph::version(&canonical),
-                canonical,
-                source: text.clone(),
+                canonical: canonical.clone(),
+                source: text.to_owned(),
                 webhooks: vec![],
                 at_ms: 1,
                 ..NewVersion::default()
             };
+            let version = hex::decode(&new.version).unwrap();
             store.apply(new).await.unwrap();
             store.close().await;
-        });
+            version.try_into().unwrap()
+        })
     }
 
     /// Where this cluster's brokers write what they do.

@@ -1,4 +1,4 @@
-//! Processes of `weir serve` on a real Kafka, while things go wrong: what T1, T3 to T5, T8, T9, T11, T12, T17 and T26 of `make prove`
+//! Processes of `weir serve` on a real Kafka, while things go wrong: what T1 to T5, T8, T9, T11, T12, T17, T19, T26 and T28 of `make prove`
 //! are, in a short form here and at their full size there.
 //!
 //! Whatever is done to them, `ledger` counts the same: every trigger has one result, its payload is unchanged, each key's
@@ -19,6 +19,7 @@ mod process;
 mod redrive;
 mod secure;
 mod seed;
+mod sinks;
 mod slots;
 mod storm;
 mod strangers;

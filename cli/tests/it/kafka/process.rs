@@ -117,6 +117,13 @@ impl Process {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let has_ended = self.child.try_wait().unwrap().is_some();
+        self.ended |= has_ended;
+        has_ended
+    }
+
     /// Where its API is.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
