@@ -78,7 +78,10 @@ pub(crate) struct Output {
     pub(crate) content_type: String,
     /// JSON.
     pub(crate) headers: String,
+    /// JSON of `sha256` and `bytes` where the payload lies outside.
     pub(crate) data: Vec<u8>,
+    /// Where it does: its name, in hex.
+    pub(crate) sha256: Option<String>,
 }
 
 pub(crate) struct DeadLetter {
@@ -209,8 +212,8 @@ impl History {
         execution: &str,
     ) -> Result<(Vec<Output>, bool)> {
         let select = sqlx::query(
-            "select segment, number, step, port, sinks, key, content_type, headers, data, bytes, place from (
-                select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data,
+            "select segment, number, step, port, sinks, key, content_type, headers, data, sha256, bytes, place from (
+                select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data, sha256,
                        sum(length(cast(data as blob))) over (order by segment, number) as bytes,
                        row_number() over (order by segment, number) as place
                 from weir_outputs where execution = $1 and tenant = $2)
@@ -235,6 +238,22 @@ impl History {
             .sum();
         let more = total > outputs.len() as i64;
         Ok((outputs, more))
+    }
+
+    /// One output of a segment.
+    pub(crate) async fn output(
+        &self,
+        tenant: &str,
+        execution: &str,
+        (segment, number): (&str, i64),
+    ) -> Result<Option<Output>> {
+        let select = sqlx::query(
+            "select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data, sha256
+             from weir_outputs where execution = $1 and segment = $2 and number = $3 and tenant = $4",
+        );
+        let select = select.bind(execution).bind(segment).bind(number);
+        let rows = select.bind(tenant).fetch_all(&self.pool).await;
+        Ok(self.rows(rows, output)?.pop())
     }
 
     /// The last dead letters before a time and an id, the latest first.
@@ -371,6 +390,7 @@ fn output(row: &SqliteRow) -> sqlx::Result<Output> {
         content_type: row.try_get("content_type")?,
         headers: row.try_get("headers")?,
         data: row.try_get("data")?,
+        sha256: row.try_get("sha256")?,
     })
 }
 

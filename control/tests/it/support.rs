@@ -56,6 +56,7 @@ impl Server {
                 log: Arc::new(topics::Embedded::memory()),
                 grants: control::Grants::everything(),
                 missing_topics: control::MissingTopics::Created { partitions: 4 },
+                payloads: None,
                 registry: None,
                 activations: None,
                 redrives: None,
