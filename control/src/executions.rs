@@ -256,7 +256,8 @@ fn summary(segments: &[Segment], derived: &Derived<'_>) -> Value {
         "trigger_id": first.trigger_id,
         "status": derived.status,
         "failure": derived.failed.map(failure),
-        "origin": first.origin,
+        // the first segment's, which is not the first of the list; those that hop have none
+        "origin": segments.iter().find_map(|segment| segment.origin.as_deref()),
         "triggered_at": clock::rfc3339(first.triggered_at_us.div_euclid(1_000)),
         "finished_at": finished.map(clock::rfc3339),
     })

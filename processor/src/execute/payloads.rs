@@ -2,7 +2,7 @@
 
 use metrics::counter;
 use schemas::Event;
-use schemas::records::{EdgeEvent, Payload};
+use schemas::records::{EdgeEvent, INLINE_BYTES_MAX, Payload};
 use store::Reference;
 
 use super::Executor;
@@ -66,6 +66,15 @@ impl Executor {
         let Some(large) = &self.large else {
             return Ok(());
         };
+        let outputs = done.outputs.iter().map(|output| inline(&output.data));
+        let hops = done.started.iter().flat_map(|started| &started.events);
+        if outputs
+            .chain(hops.map(|e| e.event.data.len()))
+            .sum::<usize>()
+            <= INLINE_BYTES_MAX
+        {
+            return Ok(()); // nearly always
+        }
         // the rest is for keys, headers and logs
         let together_max = self.config.result_bytes_max / 4 * 3;
         let mut has_put = false;
