@@ -76,6 +76,9 @@ pub(crate) enum Command {
     /// Look at modules
     #[command(subcommand)]
     Module(ModuleCommand),
+    /// Look at payloads that no record takes
+    #[command(subcommand)]
+    Payloads(PayloadsCommand),
     /// Make Kafka's topics as Weir needs them
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -399,6 +402,16 @@ pub(crate) enum ModuleCommand {
 }
 
 #[derive(Subcommand, Debug)]
+pub(crate) enum PayloadsCommand {
+    /// Remove payloads that nothing refers to any more, as the server does once an hour
+    Sweep {
+        /// Only count them
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Subcommand, Debug)]
 pub(crate) enum TopicsCommand {
     /// Print what `apply` would do: + create, ~ change, ! cannot be done
     Plan(TopicsArgs),
@@ -518,6 +531,7 @@ mod tests {
             "weir dlq redrive 0-12 1-3 --version original -o json",
             "weir dlq redrive --graph orders --kind trap --step s --since 2h --all --request r-1 --wait 5s",
             "weir dlq purge --graph orders --yes",
+            "weir payloads sweep --dry-run -o json",
             "weir schema graph",
             "weir schema config",
             "weir topics plan --file t.toml --brokers a:1 -o json",

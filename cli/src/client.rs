@@ -156,6 +156,15 @@ impl Client {
         }
     }
 
+    /// The command that downloads something; it does not repeat the key.
+    pub(crate) fn download(&self, path: &str) -> String {
+        let key = match self.api_key {
+            Some(_) => " -H \"authorization: Bearer $WEIR_API_KEY\"",
+            None => "",
+        };
+        format!("curl -fsS{key} -o output '{}'", self.address(path))
+    }
+
     fn address(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

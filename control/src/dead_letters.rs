@@ -5,7 +5,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use schemas::records::{Hop, Payload, Trigger, headers};
+use schemas::records::{EdgeEvent, Hop, Payload, Trigger, headers};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -180,10 +180,7 @@ fn record(topic: &str, value: &[u8]) -> Option<Record> {
     match topic {
         catalog::TRIGGERS => {
             let trigger = Trigger::decode(&value).ok()?;
-            let Payload::Inline(data) = &trigger.data else {
-                return None;
-            };
-            let event = show::event(&trigger.event(data.clone()));
+            let event = show::event(&trigger.event(Bytes::new()), &trigger.data);
             Some(Record::Trigger {
                 trigger: trigger.trigger,
                 trigger_id: trigger.trigger_id,
@@ -197,7 +194,7 @@ fn record(topic: &str, value: &[u8]) -> Option<Record> {
                 .iter()
                 .map(|e| ShownEdge {
                     edge: e.edge.clone(),
-                    event: show::event(&e.event),
+                    event: show::event(&e.event, &payload(e)),
                 })
                 .collect();
             Some(Record::Hop {
@@ -206,6 +203,13 @@ fn record(topic: &str, value: &[u8]) -> Option<Record> {
             })
         }
         _ => None,
+    }
+}
+
+fn payload(event: &EdgeEvent) -> Payload {
+    match event.reference {
+        None => Payload::Inline(event.event.data.clone()),
+        Some((sha256, bytes)) => Payload::Reference { sha256, bytes },
     }
 }
 

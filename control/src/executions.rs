@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::history::{Output, Range, Segment};
 use crate::problem::{Problem, Result};
 use crate::router::{ControlState, TENANT, query_problem};
-use crate::{clock, show};
+use crate::{clock, payloads, show};
 
 /// Executions that one request looks at when it filters by what is not indexed.
 const SCAN_MAX: usize = 2_000;
@@ -191,7 +191,10 @@ pub(crate) async fn get(
         version: &segments[0].version,
         missing: derived.missing.iter().copied().collect(),
         segments: segments.iter().map(segment).collect::<Result<_>>()?,
-        outputs: outputs.iter().map(output).collect::<Result<_>>()?,
+        outputs: outputs
+            .iter()
+            .map(|found| output(&id, found))
+            .collect::<Result<_>>()?,
         more_outputs: more,
     };
     Ok(Json(shown).into_response())
@@ -233,6 +236,9 @@ struct ShownOutput<'a> {
     headers: Box<RawValue>,
     #[serde(flatten)]
     data: show::Shown,
+    /// Where the payload is to be had that lies outside of the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    download: Option<String>,
 }
 
 fn summary(segments: &[Segment], derived: &Derived<'_>) -> Value {
@@ -250,7 +256,8 @@ fn summary(segments: &[Segment], derived: &Derived<'_>) -> Value {
         "trigger_id": first.trigger_id,
         "status": derived.status,
         "failure": derived.failed.map(failure),
-        "origin": first.origin,
+        // the first segment's, which is not the first of the list; those that hop have none
+        "origin": segments.iter().find_map(|segment| segment.origin.as_deref()),
         "triggered_at": clock::rfc3339(first.triggered_at_us.div_euclid(1_000)),
         "finished_at": finished.map(clock::rfc3339),
     })
@@ -276,7 +283,14 @@ fn segment(segment: &Segment) -> Result<ShownSegment<'_>> {
     })
 }
 
-fn output(output: &Output) -> Result<ShownOutput<'_>> {
+fn output<'o>(execution: &str, output: &'o Output) -> Result<ShownOutput<'o>> {
+    let (data, download) = match payloads::reference(output)? {
+        None => (show::data(&output.content_type, &output.data), None),
+        Some(reference) => (
+            show::reference(hex::encode(reference.sha256), reference.bytes),
+            Some(payloads::path(execution, output)),
+        ),
+    };
     Ok(ShownOutput {
         segment: &output.segment,
         number: output.number,
@@ -286,7 +300,8 @@ fn output(output: &Output) -> Result<ShownOutput<'_>> {
         key: output.key.as_deref().map(show::short),
         content_type: &output.content_type,
         headers: raw(&output.headers)?,
-        data: show::data(&output.content_type, &output.data),
+        data,
+        download,
     })
 }
 
@@ -297,7 +312,7 @@ pub(crate) fn raw(text: &str) -> Result<Box<RawValue>> {
 }
 
 /// An execution's id as the history writes it.
-fn id(text: &str) -> Result<String> {
+pub(crate) fn id(text: &str) -> Result<String> {
     let id: ExecutionId = text
         .parse()
         .map_err(|_| Problem::bad_request(format!("\"{text}\" is no execution's id")))?;

@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
-use store::StoreError;
+use store::{PayloadError, StoreError};
 use topics::LogError;
 
 use crate::history::HistoryError;
@@ -114,6 +114,22 @@ impl From<StoreError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(5)
             }
             store::Disposition::Reject => Self::new(StatusCode::CONFLICT, error.to_string()),
+            store::Disposition::Invalid => Self::internal(&error.to_string()),
+        }
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        match error.disposition() {
+            store::Disposition::Retry | store::Disposition::Full => {
+                Self::unavailable(error.to_string())
+            }
+            // it was there; that it is not is for somebody to look at
+            store::Disposition::Reject => {
+                tracing::error!("{error}");
+                Self::new(StatusCode::GONE, error.to_string())
+            }
             store::Disposition::Invalid => Self::internal(&error.to_string()),
         }
     }

@@ -8,14 +8,14 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use store::Store;
+use store::{Payloads, Store};
 use topics::Log;
 use topics::registry::Registry;
 
 use crate::problem::Problem;
 use crate::{
     Activations, Grants, History, MissingTopics, Redrives, Tables, auth, dead_letters, executions,
-    graphs, lifecycle, modules, redrives,
+    graphs, lifecycle, modules, payloads, redrives,
 };
 
 /// Until accounts exist there is the one tenant.
@@ -33,6 +33,8 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct ControlState {
     pub store: Store,
     pub history: History,
+    /// Where outputs are that are too large for a record.
+    pub payloads: Option<Payloads>,
     /// Asked about users' topics.
     pub log: Arc<dyn Log>,
     pub grants: Grants,
@@ -60,7 +62,7 @@ pub fn router(state: ControlState) -> Router {
     api(state).merge(open)
 }
 
-/// `/api/v1/{graphs,modules,executions,dead-letters,redrives,purges}`, behind the key.
+/// `/api/v1/{graphs,modules,executions,payloads,dead-letters,redrives,purges}`, behind the key.
 ///
 /// Other crates' routes can be merged with it; to put them behind the same key, see [`ControlState::guard`].
 pub fn api(state: ControlState) -> Router {
@@ -86,6 +88,11 @@ pub fn api(state: ControlState) -> Router {
         )
         .route("/api/v1/executions", get(executions::list))
         .route("/api/v1/executions/{id}", get(executions::get))
+        .route(
+            "/api/v1/executions/{id}/outputs/{segment}/{number}/data",
+            get(payloads::download),
+        )
+        .route("/api/v1/payloads/sweep", post(payloads::sweep))
         .route("/api/v1/dead-letters", get(dead_letters::list))
         .route("/api/v1/dead-letters/{id}", get(dead_letters::get))
         .route(

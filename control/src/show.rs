@@ -3,6 +3,7 @@
 use std::str;
 
 use schemas::Event;
+use schemas::records::Payload;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -51,6 +52,19 @@ enum Form {
     /// As it was written, down to the digits of its numbers.
     Json(Box<RawValue>),
     Text(String),
+    /// It lies outside of the record.
+    Reference {
+        sha256: String,
+        bytes: u64,
+    },
+}
+
+/// A payload that lies outside of its record.
+pub(crate) fn reference(sha256: String, bytes: u64) -> Shown {
+    Shown {
+        encoding: "reference",
+        data: Form::Reference { sha256, bytes },
+    }
 }
 
 /// JSON where the type says so and it is; else text where it is UTF-8; else base16.
@@ -100,7 +114,8 @@ impl ShownEvent {
     }
 }
 
-pub(crate) fn event(event: &Event) -> ShownEvent {
+/// `payload`: the event's, which has none of its own where this is a reference.
+pub(crate) fn event(event: &Event, payload: &Payload) -> ShownEvent {
     ShownEvent {
         key: event.key.as_deref().map(short),
         content_type: event.content_type.clone(),
@@ -109,7 +124,10 @@ pub(crate) fn event(event: &Event) -> ShownEvent {
             .iter()
             .map(|(name, value)| (name.clone(), short(value)))
             .collect(),
-        data: data(&event.content_type, &event.data),
+        data: match payload {
+            Payload::Inline(bytes) => data(&event.content_type, bytes),
+            Payload::Reference { sha256, bytes } => reference(hex::encode(sha256), *bytes),
+        },
     }
 }
 
@@ -159,6 +177,20 @@ mod tests {
                 shown
             );
         }
+    }
+
+    #[test]
+    fn a_payload_elsewhere() {
+        let payload = Payload::Reference {
+            sha256: [0xab; 32],
+            bytes: 5 << 20,
+        };
+        let shown = serde_json::to_value(event(&Event::default(), &payload)).expect("JSON");
+        assert_eq!(shown["encoding"], "reference");
+        assert_eq!(
+            shown["data"],
+            json!({"sha256": "ab".repeat(32), "bytes": 5 << 20})
+        );
     }
 
     #[test]

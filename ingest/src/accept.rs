@@ -4,10 +4,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use schemas::graph::{ExprError, Scope};
-use schemas::records::{Payload, Trigger};
+use schemas::records::{INLINE_BYTES_MAX, Payload, Trigger};
 use schemas::{Event, ExecutionId};
 use sha2::{Digest, Sha256};
-use store::{Entry, Key, Put};
+use store::{Entry, Key, Put, Reference};
 use topics::{Outgoing, Record, catalog};
 
 use crate::problem::Problem;
@@ -38,6 +38,8 @@ pub(crate) struct Ready {
     pub(crate) execution: ExecutionId,
     /// Present if the trigger came with an id.
     entry: Option<(Key, [u8; 32])>,
+    /// What the record refers to; to be put before it.
+    payload: Option<(Reference, Bytes)>,
     outgoing: Outgoing,
 }
 
@@ -45,9 +47,15 @@ impl Ready {
     pub(crate) fn new(target: &Target, arrival: Arrival) -> Result<Self, Problem> {
         let Arrival { event, time_us, id } = arrival;
         let key = key(target, &event)?;
+        let payload = (event.data.len() > INLINE_BYTES_MAX)
+            .then(|| (Reference::of(&event.data), event.data.clone()));
         let entry = id.as_deref().map(|id| {
             let key = Key::new(&target.tenant, &target.graph, &target.trigger, id);
-            (key, Sha256::digest(&event.data).into())
+            let sha256 = match &payload {
+                Some((reference, _)) => reference.sha256,
+                None => Sha256::digest(&event.data).into(),
+            };
+            (key, sha256)
         });
         let trigger_id = id.unwrap_or_else(|| fresh_id(time_us));
         let time_ms = time_us / 1_000;
@@ -72,7 +80,13 @@ impl Ready {
             key,
             content_type: event.content_type,
             headers: event.headers,
-            data: Payload::Inline(event.data),
+            data: match &payload {
+                Some((Reference { sha256, bytes }, _)) => Payload::Reference {
+                    sha256: *sha256,
+                    bytes: *bytes,
+                },
+                None => Payload::Inline(event.data),
+            },
         };
         let value = trigger.encode();
         if record_key.len() + value.len() > RECORD_BYTES_MAX {
@@ -92,6 +106,7 @@ impl Ready {
         Ok(Self {
             execution,
             entry,
+            payload,
             outgoing,
         })
     }
@@ -103,8 +118,10 @@ impl Ingest {
         let Ready {
             execution,
             entry,
+            payload,
             outgoing,
         } = ready;
+        self.keep(payload).await?;
         let Some((key, body_sha256)) = entry else {
             self.parts.appender.append(vec![outgoing]).await?;
             return Ok(Accepted {
@@ -140,12 +157,26 @@ impl Ingest {
         }
     }
 
+    /// Makes what a record will refer to durable. If the record never comes to be, the sweep takes it.
+    async fn keep(&self, payload: Option<(Reference, Bytes)>) -> Result<(), Problem> {
+        let Some((reference, data)) = payload else {
+            return Ok(());
+        };
+        let Some(payloads) = &self.parts.payloads else {
+            return Err(self.too_large());
+        };
+        Ok(payloads.put(&reference, data).await?)
+    }
+
     /// Makes triggers without an id durable, together.
-    pub(crate) async fn append(&self, ready: Vec<Ready>) -> Result<(), Problem> {
+    pub(crate) async fn append(&self, mut ready: Vec<Ready>) -> Result<(), Problem> {
         debug_assert!(
             ready.iter().all(|ready| ready.entry.is_none()),
             "a trigger with an id goes through the inbox"
         );
+        for ready in &mut ready {
+            self.keep(ready.payload.take()).await?;
+        }
         self.parts
             .appender
             .append(ready.into_iter().map(|ready| ready.outgoing).collect())

@@ -2,15 +2,17 @@
 
 use serde::Deserialize;
 
-/// Payloads above this do not travel in a record.
-const PAYLOAD_BYTES_MAX: u64 = 512 << 10;
+/// As much as the events inside one execution may come to.
+const BODY_BYTES_CEILING: u64 = 64 << 20;
 
 /// Settings of ingest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct IngestConfig {
-    /// The largest body of one event; at most 512 KiB.
+    /// The largest body of one event. Above 512 KiB only where there is a place for payloads.
     pub body_bytes_max: u64,
+    /// Requests with a body above 512 KiB, or of unknown size, that are read at once; the others wait.
+    pub large_bodies_max: u32,
     /// The largest body of one batch of manual triggers.
     pub batch_bytes_max: u64,
     /// The most events of one batch.
@@ -30,7 +32,8 @@ pub struct IngestConfig {
 impl Default for IngestConfig {
     fn default() -> Self {
         Self {
-            body_bytes_max: PAYLOAD_BYTES_MAX,
+            body_bytes_max: 25 << 20,
+            large_bodies_max: 16,
             batch_bytes_max: 16 << 20,
             batch_events_max: 20_000,
             body_timeout_ms: 30_000,
@@ -45,11 +48,14 @@ impl Default for IngestConfig {
 impl IngestConfig {
     /// Whether the settings can be meant; in words if not.
     pub fn validate(&self) -> Result<(), String> {
-        if self.body_bytes_max == 0 || self.body_bytes_max > PAYLOAD_BYTES_MAX {
+        if self.body_bytes_max == 0 || self.body_bytes_max > BODY_BYTES_CEILING {
             return Err(format!(
-                "body_bytes_max is {}; set it to 1 to {PAYLOAD_BYTES_MAX}",
+                "body_bytes_max is {}; set it to 1 to {BODY_BYTES_CEILING}",
                 self.body_bytes_max
             ));
+        }
+        if self.large_bodies_max == 0 {
+            return Err("large_bodies_max is 0; set it to 1 or more".to_owned());
         }
         if self.key_ttl_ms < 24 * 3_600_000 {
             return Err(format!(

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::accept::{Accepted, Arrival, Ready};
 use crate::headers;
 use crate::problem::Problem;
-use crate::router::{Ingest, count, outcome, read};
+use crate::router::{Ingest, count, outcome, read, unhurried};
 use crate::targets::{Lookup, Target};
 
 /// Until accounts exist.
@@ -62,23 +62,17 @@ async fn take_one(
 ) -> Result<Accepted, Problem> {
     let time_us = ingest.parts.clock.now_us();
     let target = find(ingest, time_us, named).await?;
-    let data = read(
-        headers,
-        body,
-        ingest.parts.config.body_bytes_max,
-        ingest.parts.config.body_timeout_ms,
-    )
-    .await?;
+    let read = ingest.read(headers, body).await?;
     let id = headers::trigger_id(headers, None)?;
     let event = Event {
         key: None,
         content_type: headers::content_type(headers, JSON),
         headers: headers::carried(headers),
-        data,
+        data: read.bytes.clone(),
     };
-    ingest
-        .accept(Ready::new(&target, Arrival { event, time_us, id })?)
-        .await
+    let made = move || Ready::new(&target, Arrival { event, time_us, id });
+    let ready = unhurried(read.bytes.len(), made).await?;
+    ingest.accept(ready).await
 }
 
 async fn take_batch(
@@ -110,8 +104,8 @@ async fn take_batch(
                 Vec::new(),
             ));
         }
-        if data.len() as u64 > ingest.parts.config.body_bytes_max {
-            return Err(Problem::too_large(ingest.parts.config.body_bytes_max).at(&place()));
+        if data.len() as u64 > ingest.body_bytes_max() {
+            return Err(ingest.too_large().at(&place()));
         }
         if serde_json::from_slice::<IgnoredAny>(&data).is_err() {
             return Err(Problem::invalid("not JSON", Vec::new()).at(&place()));

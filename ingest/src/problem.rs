@@ -3,7 +3,7 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use store::StoreError;
+use store::{PayloadError, StoreError};
 use topics::{Disposition, LogError};
 
 /// Why a request was not taken.
@@ -107,6 +107,17 @@ impl Problem {
         .detail(format!("a body may have {bytes_max} bytes"))
     }
 
+    /// Larger ones could be taken, if there were a place for them.
+    pub(crate) fn too_large_without_payloads(bytes_max: u64) -> Self {
+        Self::too_large(bytes_max).detail(format!(
+            "a body may have {bytes_max} bytes here: larger ones need a place that all processes see; set [payloads] url"
+        ))
+    }
+
+    pub(crate) fn cut() -> Self {
+        Self::body("the body ended early or is no HTTP body; send it again")
+    }
+
     pub(crate) fn body(detail: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -186,6 +197,20 @@ impl Problem {
         }
     }
 
+    /// More large bodies come than this process holds at once.
+    pub(crate) fn busy() -> Self {
+        let problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:weir:problem:busy",
+            "too many large bodies",
+            "unavailable",
+        );
+        Self {
+            retry_after_s: Some(5),
+            ..problem.detail("nothing was taken; send it again later")
+        }
+    }
+
     pub(crate) fn unavailable() -> Self {
         let problem = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -203,6 +228,19 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::debug!(%error, "the store refused a trigger");
+        match error.disposition() {
+            store::Disposition::Full => Self::full(),
+            store::Disposition::Retry
+            | store::Disposition::Reject
+            | store::Disposition::Invalid => Self::unavailable(),
+        }
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        // said aloud: nobody else tells the operator
+        tracing::warn!("a large body is refused: {error}");
         match error.disposition() {
             store::Disposition::Full => Self::full(),
             store::Disposition::Retry

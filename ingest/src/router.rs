@@ -8,8 +8,11 @@ use axum::body::Body;
 use axum::routing::{any, post};
 use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::LengthLimitError;
-use store::{Change, Store};
+use http_body_util::{BodyExt as _, LengthLimitError};
+use schemas::records::INLINE_BYTES_MAX;
+use store::{Change, Payloads, Store};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 use topics::{Append, Log};
 
 use crate::problem::Problem;
@@ -21,6 +24,8 @@ use crate::{Clock, IngestConfig, Secrets, manual, webhook};
 pub struct Components {
     pub log: Arc<dyn Log>,
     pub store: Store,
+    /// Where bodies go that are too large for a record; `None`: they are refused.
+    pub payloads: Option<Payloads>,
     pub secrets: Arc<dyn Secrets>,
     pub clock: Clock,
 }
@@ -35,6 +40,9 @@ pub(crate) struct Parts {
     pub(crate) config: IngestConfig,
     pub(crate) appender: Arc<dyn Append>,
     pub(crate) store: Store,
+    pub(crate) payloads: Option<Payloads>,
+    /// One permit for each large body that is held in memory.
+    pub(crate) large: Arc<Semaphore>,
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) clock: Clock,
     pub(crate) webhooks: Targets,
@@ -47,6 +55,7 @@ impl Ingest {
         let Components {
             log,
             store,
+            payloads,
             secrets,
             clock,
         } = components;
@@ -55,6 +64,8 @@ impl Ingest {
         let parts = Parts {
             appender: log.appender(),
             store,
+            payloads,
+            large: Arc::new(Semaphore::new(config.large_bodies_max as usize)),
             secrets,
             clock,
             webhooks,
@@ -104,6 +115,97 @@ pub fn api(ingest: Ingest) -> Router {
         .with_state(ingest)
 }
 
+/// A request's body.
+pub(crate) struct Read {
+    pub(crate) bytes: Bytes,
+    /// Held until the request is answered.
+    _large: Option<OwnedSemaphorePermit>,
+}
+
+impl Ingest {
+    /// The largest body of one event.
+    pub(crate) fn body_bytes_max(&self) -> u64 {
+        let configured = self.parts.config.body_bytes_max;
+        match self.parts.payloads {
+            Some(_) => configured,
+            None => configured.min(INLINE_BYTES_MAX as u64),
+        }
+    }
+
+    pub(crate) fn too_large(&self) -> Problem {
+        let bytes_max = self.body_bytes_max();
+        if bytes_max < self.parts.config.body_bytes_max {
+            return Problem::too_large_without_payloads(bytes_max);
+        }
+        Problem::too_large(bytes_max)
+    }
+
+    /// Reads the body of one event.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Read, Problem> {
+        let bytes_max = self.body_bytes_max();
+        let announced = announced(headers);
+        if announced.is_some_and(|bytes| bytes > bytes_max) {
+            return Err(self.too_large());
+        }
+        let timeout_ms = self.parts.config.body_timeout_ms;
+        if announced.is_some_and(|bytes| bytes <= INLINE_BYTES_MAX as u64) {
+            let bytes = read(headers, body, bytes_max, timeout_ms).await?;
+            return Ok(Read {
+                bytes,
+                _large: None,
+            });
+        }
+        self.read_large(body, Instant::now() + Duration::from_millis(timeout_ms))
+            .await
+    }
+
+    /// Whoever only says that much will come, or sends little, holds nobody up: a permit is taken for what has come.
+    async fn read_large(&self, mut body: Body, deadline: Instant) -> Result<Read, Problem> {
+        let (mut bytes, mut large) = (Vec::new(), None);
+        loop {
+            let frame = timeout_at(deadline, body.frame()).await;
+            let Some(frame) = frame.map_err(|_| Problem::slow())? else {
+                break;
+            };
+            let frame = frame.map_err(|_| Problem::cut())?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            if (bytes.len() + data.len()) as u64 > self.body_bytes_max() {
+                return Err(self.too_large());
+            }
+            bytes.extend_from_slice(&data);
+            if bytes.len() > INLINE_BYTES_MAX && large.is_none() {
+                let permit = self.parts.large.clone().acquire_owned();
+                let permit = timeout_at(deadline, permit).await;
+                let permit = permit.ok().and_then(Result::ok);
+                large = Some(permit.ok_or_else(Problem::busy)?);
+            }
+        }
+        Ok(Read {
+            bytes: Bytes::from(bytes),
+            _large: large,
+        })
+    }
+}
+
+/// Hashing and parsing a large body takes longer than others should wait for: it goes to a thread of its own.
+pub(crate) async fn unhurried<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    if bytes <= INLINE_BYTES_MAX {
+        return work();
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Problem::unavailable())?
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    let length = headers.get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
 /// Reads a body that is no larger than this and does not take too long.
 pub(crate) async fn read(
     headers: &HeaderMap,
@@ -111,10 +213,7 @@ pub(crate) async fn read(
     bytes_max: u64,
     timeout_ms: u64,
 ) -> Result<Bytes, Problem> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > bytes_max) {
+    if announced(headers).is_some_and(|bytes| bytes > bytes_max) {
         return Err(Problem::too_large(bytes_max));
     }
     let body = axum::body::to_bytes(body, bytes_max as usize);
@@ -126,9 +225,7 @@ pub(crate) async fn read(
         {
             Err(Problem::too_large(bytes_max))
         }
-        Ok(Err(_)) => Err(Problem::body(
-            "the body ended early or is no HTTP body; send it again",
-        )),
+        Ok(Err(_)) => Err(Problem::cut()),
         Err(_) => Err(Problem::slow()),
     }
 }

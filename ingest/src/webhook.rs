@@ -3,7 +3,6 @@
 //! The order of checks: the hook (404), the method (405), the size (413), the signature (401), the id (400), the schema
 //! and the key (422). Only then is anything written.
 
-use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use schemas::Event;
 use crate::accept::{Accepted, Arrival, Ready};
 use crate::headers;
 use crate::problem::Problem;
-use crate::router::{Ingest, count, outcome, read};
+use crate::router::{Ingest, count, outcome, unhurried};
 use crate::targets::{Lookup, Target};
 use crate::verify::{Refused, Signed, verify};
 
@@ -33,22 +32,31 @@ async fn take(ingest: &Ingest, request: Request) -> Result<Accepted, Problem> {
         return Err(Problem::method());
     }
     target.ready(time_us)?;
-    let body = body_of(ingest, &head.headers, body).await?;
-    check_signature(ingest, &target, &head.headers, &body, time_us)?;
-    let id = headers::trigger_id(
-        &head.headers,
-        target.verify.as_ref().map(|verify| verify.scheme),
-    )?;
+    let read = ingest.read(&head.headers, body).await?;
+    let (checking, headers, bytes) = (ingest.clone(), head.headers, read.bytes.clone());
+    let check = move || checked(&checking, &target, &headers, bytes, time_us);
+    let ready = unhurried(read.bytes.len(), check).await?;
+    ingest.accept(ready).await
+}
+
+/// What comes after the size.
+fn checked(
+    ingest: &Ingest,
+    target: &Target,
+    headers: &HeaderMap,
+    body: Bytes,
+    time_us: u64,
+) -> Result<Ready, Problem> {
+    check_signature(ingest, target, headers, &body, time_us)?;
+    let id = headers::trigger_id(headers, target.verify.as_ref().map(|verify| verify.scheme))?;
     target.validate(&body)?;
     let event = Event {
         key: None,
-        content_type: headers::content_type(&head.headers, "application/octet-stream"),
-        headers: headers::carried(&head.headers),
+        content_type: headers::content_type(headers, "application/octet-stream"),
+        headers: headers::carried(headers),
         data: body,
     };
-    ingest
-        .accept(Ready::new(&target, Arrival { event, time_us, id })?)
-        .await
+    Ready::new(target, Arrival { event, time_us, id })
 }
 
 /// The hook of this path; `/hooks/TENANT/PATH`, percent-encoding as it was sent.
@@ -71,16 +79,6 @@ async fn find(
         .find(&ingest.parts.store, now_us, name, lookup)
         .await?
         .ok_or_else(unknown)
-}
-
-async fn body_of(ingest: &Ingest, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    read(
-        headers,
-        body,
-        ingest.parts.config.body_bytes_max,
-        ingest.parts.config.body_timeout_ms,
-    )
-    .await
 }
 
 fn check_signature(

@@ -13,7 +13,7 @@ use schemas::activation::Activation;
 use schemas::avro::Avro;
 use schemas::graph::Graph;
 use schemas::records::{self, Payload};
-use store::{GraphState, SinkSchema, Store};
+use store::{GraphState, Payloads, SinkSchema, Store};
 use tokio::runtime::Handle;
 use topics::registry::{Known, Registry, SchemaId, framing};
 use topics::{Fetched, Topic, catalog};
@@ -21,6 +21,7 @@ use topics::{Fetched, Topic, catalog};
 use crate::ProcessorConfig;
 use crate::error::ProcessorError;
 use crate::execute::{Active, State, Subscriber};
+use crate::large::Large;
 use crate::streams::{Releasing, Streams, Subscribed};
 use crate::wasm::{Engine, Module};
 
@@ -60,6 +61,7 @@ pub struct Definitions {
     /// Whether somebody reads a user's topic as Avro, and the epoch at which that was so.
     avro: RwLock<HashMap<Topic, (u64, bool)>>,
     registry: Option<Registry>,
+    payloads: Option<Payloads>,
     subscribed: Mutex<Asked<Subscribed>>,
     releasing: Mutex<Asked<Releasing>>,
     versions: RwLock<Bounded<[u8; 32], Arc<Loaded>>>,
@@ -79,6 +81,7 @@ impl Definitions {
             subscribers: RwLock::new(Bounded::new(SUBSCRIBERS_MAX)),
             avro: RwLock::default(),
             registry: None,
+            payloads: None,
             subscribed: Mutex::new(None),
             releasing: Mutex::new(None),
             versions: RwLock::new(Bounded::new(config.versions_max)),
@@ -92,6 +95,18 @@ impl Definitions {
     pub fn with_registry(mut self, registry: Option<Registry>) -> Self {
         self.registry = registry;
         self
+    }
+
+    /// Where payloads are that are too large for a record.
+    #[must_use]
+    pub fn with_payloads(mut self, payloads: Option<Payloads>) -> Self {
+        self.payloads = payloads;
+        self
+    }
+
+    pub(crate) fn large(&self) -> Option<Large> {
+        let payloads = self.payloads.clone()?;
+        Some(Large::new(payloads, self.runtime.clone()))
     }
 
     /// The active version of a graph, and whether it runs; `None`: there is no such graph.

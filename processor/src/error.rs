@@ -1,6 +1,6 @@
 //! What can go wrong in the processor itself. A failing step is not among it: that is a record.
 
-use store::StoreError;
+use store::{PayloadError, StoreError};
 use topics::LogError;
 
 use crate::wasm::EngineError;
@@ -14,6 +14,14 @@ pub enum ProcessorError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Where payloads are kept does not answer, or takes no more.
+    #[error(transparent)]
+    Payloads(#[from] PayloadError),
+    /// A record refers to a payload, and this process does not know where they are.
+    #[error(
+        "a record refers to payload sha256:{sha256}, and this process has no place for payloads; set [payloads] url as where it was written"
+    )]
+    NoPayloads { sha256: String },
     /// A started partition has no committed offset: reading on would run records again or leave some out.
     #[error("{}/{} was read before, and its committed offset is gone; set the offset of group {group} where reading shall go on, then start again", .partition.topic, .partition.number)]
     OffsetMissing {

@@ -2,7 +2,7 @@
 //! consumed offsets.
 //!
 //! `run.rs` is the pure kernel; `execute/` drives it for one record with the WASM engine; `lane/` is the only commit of
-//! outputs with offsets; `definitions.rs` holds the graphs in use. It knows no HTTP, no database sink and no schedule.
+//! outputs with offsets; `definitions.rs` holds the graphs in use; `large.rs` is for payloads that no record takes. It knows no HTTP, no database sink and no schedule.
 
 mod backoff;
 #[cfg(feature = "broken")]
@@ -15,6 +15,7 @@ mod execute;
 mod follow;
 pub mod isolation;
 mod lane;
+mod large;
 mod pending;
 mod processor;
 mod released;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use schemas::graph::{
     Edge, Graph, RetryOrder, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex,
 };
-use schemas::records::{Attempt, Failure, FailureKind, LogLine, Output, Payload};
+use schemas::records::{Attempt, EdgeEvent, Failure, FailureKind, LogLine, Output, Payload};
 use schemas::{Event, ExecutionId};
 use sha2::{Digest, Sha256};
 
@@ -75,7 +75,7 @@ pub struct Started {
     pub step: StepIndex,
     /// `None`: the execution id stands in for it.
     pub key: Option<Bytes>,
-    pub events: Vec<(String, Event)>,
+    pub events: Vec<EdgeEvent>,
 }
 
 /// A segment that goes on later, from its beginning: its steps are functions of their input, so what had run comes to the
@@ -299,7 +299,11 @@ impl<'g> Run<'g> {
                     key,
                     events: events
                         .into_iter()
-                        .map(|(edge, event)| (edge.into_owned(), event))
+                        .map(|(edge, event)| EdgeEvent {
+                            edge: edge.into_owned(),
+                            event,
+                            reference: None,
+                        })
                         .collect(),
                 });
             }

@@ -65,7 +65,7 @@ pub(crate) struct Rows {
 }
 
 pub(crate) const EXECUTION_COLUMNS: usize = 18;
-pub(crate) const OUTPUT_COLUMNS: usize = 12;
+pub(crate) const OUTPUT_COLUMNS: usize = 13;
 pub(crate) const DEAD_LETTER_COLUMNS: usize = 17;
 
 impl Rows {
@@ -135,12 +135,13 @@ impl Rows {
     }
 
     fn output(&mut self, execution: &str, segment: &str, result: &SegmentResult, output: &Output) {
-        let data = match &output.data {
-            Payload::Inline(data) => readable(data),
+        // the column tells a reference from an output that looks like one
+        let (data, sha256) = match &output.data {
+            Payload::Inline(data) => (readable(data), Value::Null),
             Payload::Reference { sha256, bytes } => {
-                json!({ "sha256": hex::encode(sha256), "bytes": bytes })
-                    .to_string()
-                    .into()
+                let sha256 = hex::encode(sha256);
+                let data = json!({ "sha256": sha256, "bytes": bytes }).to_string();
+                (data.into(), sha256.into())
             }
         };
         let row: [Value; OUTPUT_COLUMNS] = [
@@ -156,6 +157,7 @@ impl Rows {
             output.content_type.as_str().into(),
             headers(&output.headers).into(),
             data,
+            sha256,
         ];
         self.outputs.extend(row);
     }

@@ -6,13 +6,15 @@
 //! topics of a version that a graph goes back to.)
 //!
 //! A Postgres database, which any number of processes share, or one SQLite file (or memory, for tests). SQL is the same
-//! for both where it can be; where it cannot, the two texts stand side by side.
+//! for both where it can be; where it cannot, the two texts stand side by side. Payloads that are too large for a record
+//! lie elsewhere, in a folder or a bucket (`payloads`).
 
 mod database;
 mod error;
 mod graphs;
 mod inbox;
 mod modules;
+mod payloads;
 mod redrives;
 mod schema;
 mod slots;
@@ -25,6 +27,9 @@ pub use graphs::{
 };
 pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row, SWEEP_KEYS_MAX};
 pub use modules::ModuleSummary;
+pub use payloads::{
+    PAYLOAD_RETENTION, PayloadError, PayloadSettings, Payloads, Reference, Sweep, Swept,
+};
 pub use redrives::{
     Letter, LetterRow, NewRedrive, Redrive, RedriveAccepted, RedriveKind, Repaired,
 };

@@ -68,6 +68,12 @@ pub(super) fn exec(
             {
                 output.text("\n")?;
                 output.table(&outputs(&execution))?;
+                for path in downloads(&execution) {
+                    output.text(&format!(
+                        "\nto have a payload that is too large for a row:\n  {}\n",
+                        client.download(path)
+                    ))?;
+                }
             }
         }
     }
@@ -102,8 +108,25 @@ pub(super) fn failure(item: &Value) -> String {
     )
 }
 
+/// Where payloads are to be had that lie outside of the history; the first few.
+fn downloads(execution: &Value) -> impl Iterator<Item = &str> {
+    let outputs = execution["outputs"].as_array().into_iter().flatten();
+    let paths = outputs.filter_map(|output| output["download"].as_str());
+    paths.take(DOWNLOADS_MAX)
+}
+
+const DOWNLOADS_MAX: usize = 5;
+
 /// An output's data on one line.
 pub(super) fn data(output: &Value) -> String {
+    if output["encoding"] == "reference" {
+        let data = &output["data"];
+        return format!(
+            "{} bytes, sha256:{}",
+            cell(data, "bytes"),
+            cell(data, "sha256")
+        );
+    }
     let text = match &output["data"] {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -193,7 +216,8 @@ mod tests {
         let execution = json!({
             "execution": "e", "graph": "orders", "status": "succeeded", "failure": null,
             "segments": [{"logs": [{"level": "info", "step": "a", "message": "hello"}]}],
-            "outputs": [{"step": "a", "port": "out", "content_type": "application/json", "data": {"x": 1}}, {"step": "b", "port": "out", "content_type": "text/plain", "data": "hi"}],
+            "outputs": [{"step": "a", "port": "out", "content_type": "application/json", "data": {"x": 1}}, {"step": "b", "port": "out", "content_type": "text/plain", "data": "hi"},
+                {"step": "c", "port": "out", "content_type": "text/plain", "encoding": "reference", "data": {"sha256": "ab", "bytes": 7}, "download": "/api/v1/x"}],
         });
         let rows = table(&execution).rows;
         assert!(
@@ -205,6 +229,7 @@ mod tests {
             .into_iter()
             .map(|row| row[3].clone())
             .collect();
-        assert_eq!(data, ["{\"x\":1}", "hi"]);
+        assert_eq!(data, ["{\"x\":1}", "hi", "7 bytes, sha256:ab"]);
+        assert_eq!(downloads(&execution).collect::<Vec<_>>(), ["/api/v1/x"]);
     }
 }

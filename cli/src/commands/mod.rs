@@ -7,6 +7,7 @@ mod doctor;
 mod executions;
 mod graphs;
 mod local;
+mod payloads;
 pub(crate) mod rights;
 mod run;
 mod settings;
@@ -84,6 +85,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
         Command::Dlq(command) => return dead_letters::dlq(&client(&global)?, command, output),
         Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
+        Command::Payloads(command) => payloads::payloads(&client(&global)?, &command, output)?,
         Command::Doctor(args) => return doctor::doctor(&args, &global, output),
         Command::Topics(command) => return topics::topics(&command, &global, output),
         Command::Schema(SchemaCommand::Graph) => output.document(&schemas::graph::json_schema())?,

@@ -9,7 +9,7 @@ mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -27,7 +27,8 @@ pub(crate) struct Config {
     /// Where HTTP listens. Beyond loopback only with `WEIR_API_KEY`.
     #[schemars(with = "String")]
     pub(crate) listen: SocketAddr,
-    /// A folder for what may be lost: compiled modules. It holds machine code: let nobody else write to it.
+    /// A folder for what may be lost: compiled modules. It holds machine code: let nobody else write to it. With a store
+    /// for one machine, large payloads lie in it too, which must not be lost: see `[payloads]`.
     pub(crate) data: PathBuf,
     /// How long a stop may take. What is not finished by then is dropped, and run again by whoever takes over.
     #[serde(deserialize_with = "units::duration::deserialize")]
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) topics: TopicsSection,
     pub(crate) registry: RegistrySection,
     pub(crate) store: StoreSection,
+    pub(crate) payloads: PayloadsSection,
+    pub(crate) ingest: IngestSection,
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
     pub(crate) control: ControlSection,
@@ -112,6 +115,39 @@ pub(crate) struct RegistrySection {
 pub(crate) struct StoreSection {
     /// `postgres://user:password@host/database`, or `sqlite:PATH` for one machine.
     pub(crate) url: Option<Hidden>,
+}
+
+/// Payloads above 512 KiB, which no record takes. Every process with ingest, processor or control has to see the same.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PayloadsSection {
+    /// `file:PATH`, or `s3://BUCKET/PREFIX`. By default the folder `payloads` in `data`, where the store is SQLite; with
+    /// Postgres none, and such payloads are refused.
+    pub(crate) url: Option<String>,
+    /// Of an S3-compatible service that is not Amazon's, such as `http://minio:9000`.
+    pub(crate) endpoint: Option<String>,
+    /// By default `us-east-1`.
+    pub(crate) region: Option<String>,
+    /// Without the two the machine's own role is asked for.
+    pub(crate) access_key: Option<Hidden>,
+    pub(crate) secret_key: Option<Hidden>,
+    /// What was last put longer ago is removed: no shorter than whatever refers to payloads is kept (topics, and outputs of
+    /// the history that somebody may still want).
+    #[serde(deserialize_with = "units::duration::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) retention: Duration,
+}
+
+/// The ingest role.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct IngestSection {
+    /// The largest body of one event, such as `25MiB`; above 512 KiB only where there is a place for payloads.
+    #[serde(deserialize_with = "units::bytes::deserialize")]
+    #[schemars(with = "String")]
+    pub(crate) body_bytes_max: usize,
+    /// Requests with a body above 512 KiB, or of unknown size, that are held in memory at once; the others wait.
+    pub(crate) large_bodies_max: u32,
 }
 
 /// The processor role.
@@ -201,6 +237,8 @@ impl Default for Config {
             topics: TopicsSection::default(),
             registry: RegistrySection::default(),
             store: StoreSection::default(),
+            payloads: PayloadsSection::default(),
+            ingest: IngestSection::default(),
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
             control: ControlSection::default(),
@@ -231,6 +269,29 @@ impl Default for RegistrySection {
             user: None,
             password: None,
             timeout: topics::RegistryConfig::default().timeout,
+        }
+    }
+}
+
+impl Default for PayloadsSection {
+    fn default() -> Self {
+        Self {
+            url: None,
+            endpoint: None,
+            region: None,
+            access_key: None,
+            secret_key: None,
+            retention: store::PAYLOAD_RETENTION,
+        }
+    }
+}
+
+impl Default for IngestSection {
+    fn default() -> Self {
+        let defaults = ingest::IngestConfig::default();
+        Self {
+            body_bytes_max: defaults.body_bytes_max as usize,
+            large_bodies_max: defaults.large_bodies_max,
         }
     }
 }
@@ -311,6 +372,32 @@ impl RegistrySection {
     }
 }
 
+impl PayloadsSection {
+    /// Where payloads are; `None`: nowhere. `data`: the folder of this process, where no other needs to see them.
+    pub(crate) fn settings(&self, data: Option<&Path>) -> Option<store::PayloadSettings> {
+        let set = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let folder = || Some(format!("file:{}", data?.join("payloads").display()));
+        Some(store::PayloadSettings {
+            url: set(self.url.as_deref()).or_else(folder)?,
+            endpoint: set(self.endpoint.as_deref()),
+            region: set(self.region.as_deref()),
+            access_key: set(self.access_key.as_ref().map(Hidden::expose)),
+            secret_key: set(self.secret_key.as_ref().map(Hidden::expose)),
+            retention: self.retention,
+        })
+    }
+}
+
+impl IngestSection {
+    pub(crate) fn config(&self) -> ingest::IngestConfig {
+        ingest::IngestConfig {
+            body_bytes_max: self.body_bytes_max as u64,
+            large_bodies_max: self.large_bodies_max,
+            ..ingest::IngestConfig::default()
+        }
+    }
+}
+
 impl ProcessorSection {
     pub(crate) fn lanes(&self) -> processor::ProcessorConfig {
         processor::ProcessorConfig {
@@ -383,6 +470,15 @@ impl Config {
             Duration::ZERO,
             kafka.transaction_timeout / 2,
         )?;
+        let day = hour * 24;
+        within(
+            "payloads.retention",
+            self.payloads.retention,
+            day * 8,
+            day * 36_500,
+        )?;
+        let ingest = self.ingest.config().validate();
+        ingest.map_err(|wrong| format!("ingest.{wrong}"))?;
         for (name, value, most) in [
             ("processor.lanes", processor.lanes, 256),
             ("processor.workers", processor.workers, 256),

@@ -1,6 +1,6 @@
 //! Settings from file, environment and flags.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
@@ -193,6 +193,8 @@ fn the_schema_knows_every_section() {
         "topics",
         "registry",
         "store",
+        "payloads",
+        "ingest",
         "processor",
         "sink",
         "control",
@@ -220,4 +222,56 @@ fn what_a_tenant_may_read_and_write() {
         let error = loaded(&format!("[tenants.default]\n{wrong}\n"), &[]).expect_err(wrong);
         assert!(error.contains(said), "{wrong}: {error}");
     }
+}
+
+#[test]
+fn where_payloads_are() {
+    let config = loaded("", &[]).expect("settings");
+    assert_eq!(config.payloads.settings(None), None);
+    let folder = config.payloads.settings(Some(Path::new(".weir")));
+    let folder = folder.expect("a folder");
+    assert_eq!(folder.url, "file:.weir/payloads");
+    let config = loaded(
+        "[payloads]\nurl = \"s3://weir/a\"\nendpoint = \"http://minio:9000\"\nretention = \"30d\"\n[ingest]\nbody_bytes_max = \"5MiB\"\n",
+        &[
+            ("WEIR_PAYLOADS__ACCESS_KEY", "hunter1"),
+            ("WEIR_PAYLOADS__SECRET_KEY", "hunter2"),
+        ],
+    )
+    .expect("settings");
+    let bucket = config.payloads.settings(Some(Path::new(".weir")));
+    let bucket = bucket.expect("a bucket");
+    assert_eq!(bucket.url, "s3://weir/a");
+    assert_eq!(bucket.secret_key.as_deref(), Some("hunter2"));
+    assert_eq!(bucket.retention, Duration::from_secs(30 * 86_400));
+    assert_eq!(config.ingest.config().body_bytes_max, 5 << 20);
+    let shown = format!("{config:?} {bucket:?}");
+    assert!(!shown.contains("hunter"), "{shown}");
+    for (file, said) in [
+        (
+            "[payloads]\nretention = \"1d\"\n",
+            "payloads.retention is 1d",
+        ),
+        (
+            "[ingest]\nbody_bytes_max = \"1GiB\"\n",
+            "ingest.body_bytes_max",
+        ),
+    ] {
+        let error = loaded(file, &[]).expect_err(file);
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// What is kept by default outlives every record that may refer to it.
+#[test]
+fn payloads_are_kept_as_long_as_their_references() {
+    let longest = topics::catalog::topics()
+        .into_iter()
+        .filter_map(|topic| topic.retention_ms)
+        .max();
+    let kept_ms = store::PAYLOAD_RETENTION.as_millis() as u64;
+    assert!(
+        longest.is_some_and(|longest| longest < kept_ms),
+        "{longest:?}"
+    );
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use control::{Grants, MissingTopics};
+use ingest::IngestConfig;
 use processor::ProcessorConfig;
-use store::Store;
+use store::{PayloadSettings, Payloads, Store};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use topics::{Embedded, Log, catalog};
@@ -71,10 +72,13 @@ impl Roles {
         };
         let log: Arc<dyn Log> = Arc::new(embedded.clone());
         log.create_topics(&catalog::topics())?;
+        let payloads = format!("file:{}", folder.join("payloads").display());
         let parts = Parts {
             roles: roles::all(),
             log,
             store,
+            payloads: Some(Payloads::open(&PayloadSettings::of(payloads))?),
+            ingest: IngestConfig::default(),
             processing: ProcessorConfig::default(),
             claimed: None,
             history: folder.join("history.db"),

@@ -11,13 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use axum::Router;
-use control::{Activations, ControlState, Grants, History, MissingTopics, Redrives};
+use control::{Activations, ControlState, Grants, History, MissingTopics, Redrives, Sweeper};
 use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
 use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, ProcessorConfig};
 use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
-use store::{Claimed, Store};
+use store::{Claimed, Payloads, Store};
 use tokio::runtime::Handle;
 use topics::{Log, Registry};
 
@@ -30,6 +30,9 @@ pub(crate) struct Parts {
     pub(crate) roles: Roles,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Store,
+    /// Where payloads are that no record takes; `None`: they are refused.
+    pub(crate) payloads: Option<Payloads>,
+    pub(crate) ingest: IngestConfig,
     pub(crate) processing: ProcessorConfig,
     /// The slots of the lanes; `None`: no other process has lanes.
     pub(crate) claimed: Option<Claimed>,
@@ -55,6 +58,7 @@ pub(crate) struct Line {
     following: Option<Following>,
     activations: Option<Arc<Activations>>,
     redrives: Option<Arc<Redrives>>,
+    sweeper: Option<Sweeper>,
     processing: Option<Processing>,
     sinks: Vec<Sink>,
     store: Store,
@@ -74,6 +78,7 @@ impl Line {
             following: None,
             activations: None,
             redrives: None,
+            sweeper: None,
             processing: None,
             sinks: Vec::new(),
             store: parts.store.clone(),
@@ -92,6 +97,8 @@ impl Line {
             let redrives =
                 Redrives::start(parts.log.clone(), parts.store.clone(), runtime.clone())?;
             line.redrives = Some(Arc::new(redrives));
+            let payloads = parts.payloads.clone();
+            line.sweeper = payloads.map(|payloads| Sweeper::start(payloads, runtime));
         }
         let state = ControlState {
             store: parts.store.clone(),
@@ -99,6 +106,7 @@ impl Line {
                 Some(url) => History::postgres(url)?,
                 None => History::open(&parts.history),
             },
+            payloads: parts.payloads.clone(),
             log: parts.log.clone(),
             grants: parts.grants.clone(),
             missing_topics: parts.missing_topics.clone(),
@@ -162,7 +170,8 @@ impl Line {
             following.stop();
         }
         let processed = self.processing.map_or(Ok(()), Processing::stop);
-        drop((self.activations, self.redrives, self.control, self.routes));
+        drop((self.activations, self.redrives, self.sweeper));
+        drop((self.control, self.routes));
         let mut landed = Ok(());
         for sink in self.sinks {
             let stopped = sink.stop().context("a sink did not stop cleanly");
@@ -209,7 +218,8 @@ fn processing(
         runtime.clone(),
         &parts.processing,
     )
-    .with_registry(parts.registry.clone());
+    .with_registry(parts.registry.clone())
+    .with_payloads(parts.payloads.clone());
     let making = Making {
         log: parts.log.clone(),
         store: parts.store.clone(),
@@ -222,7 +232,7 @@ fn processing(
 
 fn ingest(parts: &Parts, runtime: &Handle) -> anyhow::Result<(Ingest, InboxSource)> {
     let clock = Clock::new(now_us);
-    let config = IngestConfig::default();
+    let config = parts.ingest.clone();
     let inbox = InboxSource::start(parts.log.clone(), &parts.store, clock.clone(), &config)?;
     // Nothing is accepted before what was accepted earlier can be emitted.
     runtime.block_on(inbox.opened());
@@ -230,6 +240,7 @@ fn ingest(parts: &Parts, runtime: &Handle) -> anyhow::Result<(Ingest, InboxSourc
     let components = Components {
         log: parts.log.clone(),
         store: parts.store.clone(),
+        payloads: parts.payloads.clone(),
         secrets,
         clock,
     };

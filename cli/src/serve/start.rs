@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use control::MissingTopics;
 use schemas::records::wire;
-use store::Store;
+use store::{Payloads, Store};
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
 use topics::registry::register_own;
@@ -115,6 +115,18 @@ pub(super) fn start(
         return Ok(None);
     };
 
+    let payloads = payloads(plan, &store)?;
+    if let Some(payloads) = &payloads {
+        let checked = waits.until("payloads", || match runtime.block_on(payloads.check()) {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => Ok(Err(error.to_string())),
+        })?;
+        if checked.is_none() {
+            return Ok(None);
+        }
+        tracing::info!(place = payloads.place(), "payloads above 512 KiB are kept");
+    }
+
     if let Some(registry) = &registry {
         // before anything is written: the ids are those that its records carry
         let registered = waits.until("registry", || {
@@ -152,6 +164,8 @@ pub(super) fn start(
             roles: plan.roles.clone(),
             log: log.clone(),
             store: store.clone(),
+            payloads: payloads.clone(),
+            ingest: plan.config.ingest.config(),
             processing,
             claimed,
             history: plan.config.sink.path.clone(),
@@ -185,6 +199,19 @@ fn registry(plan: &Plan, runtime: &Handle) -> anyhow::Result<Option<Registry>> {
         .client()
         .map(|config| Registry::new(config, runtime.clone()));
     made.transpose()
+        .map_err(|error| Failure::usage(error.to_string()).into())
+}
+
+/// Where the settings say; else a folder of this machine, if no other process needs to see it.
+fn payloads(plan: &Plan, store: &Store) -> anyhow::Result<Option<Payloads>> {
+    let data = (!store.is_shared()).then_some(plan.config.data.as_path());
+    let Some(settings) = plan.config.payloads.settings(data) else {
+        tracing::info!("payloads above 512 KiB are refused: no [payloads] url is set");
+        return Ok(None);
+    };
+    let opened = Payloads::open(&settings);
+    opened
+        .map(Some)
         .map_err(|error| Failure::usage(error.to_string()).into())
 }
 

@@ -159,7 +159,7 @@ fn what_a_webhook_refuses() {
         422,
     );
     // Announced, and refused before a byte of it is sent.
-    let announced = (600 << 10).to_string();
+    let announced = (26 << 20).to_string();
     let mut http = Http::connect(weir.port).unwrap();
     let refused = http.announce("/hooks/default/github", &announced).unwrap();
     assert_eq!(refused.status, 413, "{}", refused.body);

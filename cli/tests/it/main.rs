@@ -11,6 +11,7 @@ mod kafka_proxy;
 mod kill;
 mod lifecycle;
 mod line;
+mod payloads;
 mod proof;
 mod redrive;
 mod registry;

@@ -88,7 +88,10 @@ pub(crate) struct Output {
     pub(crate) content_type: String,
     /// JSON.
     pub(crate) headers: String,
+    /// JSON of `sha256` and `bytes` where the payload lies outside.
     pub(crate) data: Vec<u8>,
+    /// Where it does: its name, in hex.
+    pub(crate) sha256: Option<String>,
 }
 
 pub(crate) struct DeadLetter {
@@ -179,6 +182,17 @@ impl History {
         let (outputs, total) = ask!(self, history => history.outputs(tenant, execution))?;
         let more = total > outputs.len() as i64;
         Ok((outputs, more))
+    }
+
+    /// One output of a segment.
+    pub(crate) async fn output(
+        &self,
+        tenant: &str,
+        execution: &str,
+        place: (&str, i64),
+    ) -> Result<Option<Output>> {
+        let mut found = ask!(self, history => history.output(tenant, execution, place))?;
+        Ok(found.pop())
     }
 
     /// The last dead letters before a time and an id, the latest first.

@@ -101,7 +101,7 @@ impl Postgres {
     ) -> Result<(Vec<Output>, i64)> {
         let select = sqlx::query(
             "select segment::text as segment, number, step, port, sinks::text as sinks, key, content_type, headers::text as headers,
-                    coalesce(convert_to(data, 'UTF8'), data_bytes) as data, bytes, place from (
+                    coalesce(convert_to(data, 'UTF8'), data_bytes) as data, sha256, bytes, place from (
                 select *, sum(coalesce(octet_length(data), octet_length(data_bytes))) over (order by segment, number) as bytes,
                        row_number() over (order by segment, number) as place
                 from weir_outputs where execution = $1::text::uuid and tenant = $2) o
@@ -123,6 +123,21 @@ impl Postgres {
             .await;
         let counted = self.rows(rows, |row| row.try_get::<i64, _>(0))?;
         Ok((outputs, counted.into_iter().sum()))
+    }
+
+    pub(super) async fn output(
+        &self,
+        tenant: &str,
+        execution: &str,
+        (segment, number): (&str, i64),
+    ) -> Result<Vec<Output>> {
+        let select = sqlx::query(
+            "select segment::text as segment, number, step, port, sinks::text as sinks, key, content_type, headers::text as headers,
+                    coalesce(convert_to(data, 'UTF8'), data_bytes) as data, sha256
+             from weir_outputs where execution = $1::text::uuid and segment = $2::text::uuid and number = $3 and tenant = $4",
+        );
+        let select = select.bind(execution).bind(segment).bind(number);
+        self.rows(select.bind(tenant).fetch_all(&self.pool).await, output)
     }
 
     pub(super) async fn dead_letters(

@@ -43,6 +43,7 @@ macro_rules! readers {
                     content_type: row.try_get("content_type")?,
                     headers: row.try_get("headers")?,
                     data: row.try_get("data")?,
+                    sha256: row.try_get("sha256")?,
                 })
             }
 

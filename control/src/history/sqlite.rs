@@ -110,8 +110,8 @@ impl Sqlite {
         execution: &str,
     ) -> Result<(Vec<Output>, i64)> {
         let select = sqlx::query(
-            "select segment, number, step, port, sinks, key, content_type, headers, data, bytes, place from (
-                select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data,
+            "select segment, number, step, port, sinks, key, content_type, headers, data, sha256, bytes, place from (
+                select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data, sha256,
                        sum(length(cast(data as blob))) over (order by segment, number) as bytes,
                        row_number() over (order by segment, number) as place
                 from weir_outputs where execution = $1 and tenant = $2)
@@ -135,6 +135,20 @@ impl Sqlite {
             .into_iter()
             .sum();
         Ok((outputs, total))
+    }
+
+    pub(super) async fn output(
+        &self,
+        tenant: &str,
+        execution: &str,
+        (segment, number): (&str, i64),
+    ) -> Result<Vec<Output>> {
+        let select = sqlx::query(
+            "select segment, number, step, port, sinks, key, content_type, headers, cast(data as blob) as data, sha256
+             from weir_outputs where execution = $1 and segment = $2 and number = $3 and tenant = $4",
+        );
+        let select = select.bind(execution).bind(segment).bind(number);
+        self.rows(select.bind(tenant).fetch_all(&self.pool).await, output)
     }
 
     pub(super) async fn dead_letters(

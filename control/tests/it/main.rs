@@ -8,6 +8,7 @@ mod dead_letters;
 mod executions;
 mod graphs;
 mod lifecycle;
+mod payloads;
 mod redrives;
 mod support;
 mod topics;

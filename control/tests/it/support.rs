@@ -57,6 +57,7 @@ impl Server {
                 grants: control::Grants::everything(),
                 missing_topics: control::MissingTopics::Created { partitions: 4 },
                 tables: Arc::new(()),
+                payloads: None,
                 registry: None,
                 activations: None,
                 redrives: None,

@@ -15,7 +15,7 @@ use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret};
 use schemas::graph::{Resolve, TriggerKind};
 use schemas::records::Trigger;
 use sha2::Sha256;
-use store::{Activation, NewVersion, Store};
+use store::{Activation, NewVersion, Payloads, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use topics::{Embedded, Fetched, Log, Partition, Polled, catalog};
@@ -118,6 +118,15 @@ impl Line {
     }
 
     pub(crate) async fn with(log: Arc<dyn Log>, store: Store, config: IngestConfig) -> Self {
+        Self::with_payloads(log, store, config, None).await
+    }
+
+    pub(crate) async fn with_payloads(
+        log: Arc<dyn Log>,
+        store: Store,
+        config: IngestConfig,
+        payloads: Option<Payloads>,
+    ) -> Self {
         let now_us = Arc::new(AtomicU64::new(START_US));
         let secrets = |_: &str, name: &str| match name {
             "GITHUB" => Some(Secret::new(SECRET)),
@@ -127,6 +136,7 @@ impl Line {
         let components = Components {
             log: log.clone(),
             store: store.clone(),
+            payloads,
             secrets: Arc::new(secrets),
             clock: clock(&now_us),
         };

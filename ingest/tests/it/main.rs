@@ -7,6 +7,7 @@ mod inbox;
 mod lifecycle;
 mod line;
 mod manual;
+mod payloads;
 mod refusals;
 mod signatures;
 mod webhook;

@@ -39,6 +39,7 @@ async fn what_does_not_exist() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_too_large() {
     let line = Line::new().await;
+    // nowhere to put a larger one
     let limit = 512 << 10;
     let answer = line
         .post(

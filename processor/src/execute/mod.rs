@@ -1,8 +1,9 @@
 //! One record → the records it becomes. Drives the kernel with the WASM engine; an `Err` is our own trouble, and the batch
 //! runs again. A user's failure is data: a failed result and a dead letter.
 //!
-//! `subject` is what a record asks for, `records` and `topic_sinks` what it becomes.
+//! `subject` is what a record asks for, `records` and `topic_sinks` what it becomes; `payloads` is what lies outside of records.
 
+mod payloads;
 mod records;
 mod subject;
 mod topic_sinks;
@@ -17,6 +18,7 @@ use parking_lot::RwLock;
 use schemas::Event;
 use schemas::graph::{Graph, Scope, StepIndex, TopicTrigger, TriggerIndex, TriggerKind};
 use schemas::records::{Detour, FailureKind, Hop, Payload, Trigger};
+use store::Reference;
 use topics::catalog::{self, DEAD_LETTERS, HOPS, PARKED, RESULTS, TRIGGERS};
 use topics::registry::{Known, SchemaId, framing};
 use topics::{Fetched, Outgoing, Partition, Record, Topic};
@@ -24,6 +26,7 @@ use topics::{Fetched, Outgoing, Partition, Record, Topic};
 use crate::ProcessorConfig;
 use crate::definitions::{Definitions, Loaded};
 use crate::error::ProcessorError;
+use crate::large::{Large, Outage};
 use crate::run::{Entry, Run};
 use crate::wasm::{Broken, Call, Called, Outcome, Pool, StepEvent};
 use subject::{JSON, Resumed, Start, Subject, TOMBSTONE, digest, raw_event, topic_trigger};
@@ -122,6 +125,7 @@ pub struct Notes {
     barred: RwLock<HashMap<Topic, (Instant, String)>>,
     /// The ids of user topics, as lanes have them.
     ids: RwLock<HashMap<Topic, topics::TopicId>>,
+    pub(crate) outage: Outage,
 }
 
 impl Notes {
@@ -177,6 +181,8 @@ pub struct Executor {
     config: ProcessorConfig,
     steps: Box<dyn Steps>,
     notes: Arc<Notes>,
+    /// Where payloads are that are too large for a record.
+    large: Option<Large>,
     recent: Option<Recent>,
     results: Topic,
     hops: Topic,
@@ -210,7 +216,11 @@ impl Executor {
         notes: Arc<Notes>,
     ) -> Self {
         let pool = Pool::new(definitions.engine(), config.instances_kept);
-        Self::with(definitions, Box::new(pool), config, notes)
+        let large = definitions.large();
+        Self {
+            large,
+            ..Self::with(definitions, Box::new(pool), config, notes)
+        }
     }
 
     pub fn with(
@@ -224,6 +234,7 @@ impl Executor {
             config,
             steps,
             notes,
+            large: None,
             recent: None,
             results: RESULTS.into(),
             hops: HOPS.into(),
@@ -234,6 +245,17 @@ impl Executor {
 
     /// Everything that this record becomes, in order. `now_ms`: the log's timestamp of what is written.
     pub fn execute(
+        &mut self,
+        from: &Fetched,
+        way: Way,
+        now_ms: i64,
+    ) -> Result<Vec<Outgoing>, ProcessorError> {
+        let became = self.became(from, way, now_ms);
+        self.notes.outage.learn(from, &became);
+        became
+    }
+
+    fn became(
         &mut self,
         from: &Fetched,
         way: Way,
@@ -281,23 +303,20 @@ impl Executor {
         given: Given<'_>,
         trigger: Trigger,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
-        let event = match &trigger.data {
-            Payload::Inline(data) => Ok(trigger.event(data.clone())),
-            Payload::Reference { .. } => {
-                Err("the payload is kept in the store, which this version cannot read yet")
+        let (data, reference) = match &trigger.data {
+            Payload::Inline(data) => (data.clone(), None),
+            Payload::Reference { sha256, bytes } => {
+                let (sha256, bytes) = (*sha256, *bytes);
+                (Bytes::new(), Some(Reference { sha256, bytes }))
             }
         };
+        let start = Start::Trigger(trigger.event(data), reference);
         let subject = Subject::of_trigger(trigger);
         let mut resumed = given.detour.map(Resumed::of).unwrap_or_default();
         if resumed.version.is_none() {
             resumed.version = asked_version(&given.from.record);
         }
-        match event {
-            Ok(event) => self.run(given, &subject, Start::Trigger(event), resumed),
-            Err(reason) => {
-                Ok(self.refused(given, &subject, None, FailureKind::Record, reason.into()))
-            }
-        }
+        self.run(given, &subject, start, resumed)
     }
 
     fn hop(&mut self, given: Given<'_>, hop: Hop) -> Result<Vec<Outgoing>, ProcessorError> {
@@ -305,7 +324,7 @@ impl Executor {
         let start = Start::Hop {
             version: hop.version,
             step: hop.step,
-            events: hop.events.into_iter().map(|e| (e.edge, e.event)).collect(),
+            events: hop.events,
         };
         let resumed = given.detour.map(Resumed::of).unwrap_or_default();
         self.run(given, &subject, start, resumed)
@@ -341,7 +360,7 @@ impl Executor {
     ) -> Result<Vec<Outgoing>, ProcessorError> {
         let subject = Subject::of_record(given.from, topic_id, name);
         // the event is made once the version is known: that says how the topic is written
-        let start = Start::Trigger(Event::default());
+        let start = Start::Trigger(Event::default(), None);
         self.run(given, &subject, start, resumed)
     }
 
@@ -414,7 +433,7 @@ impl Executor {
         }
         let pinned = match &start {
             Start::Hop { version, .. } => Some(*version),
-            Start::Trigger(_) => resumed.version,
+            Start::Trigger(..) => resumed.version,
         };
         let Some(version) = pinned.filter(|version| *version != active.loaded.version) else {
             return self.start(given, subject, &active.loaded, start, resumed);
@@ -461,9 +480,15 @@ impl Executor {
                     let kind = FailureKind::Record;
                     return Ok(self.refused(given, subject, Some(loaded), kind, reason));
                 };
-                Entry::Hop(at, events)
+                match self.resolve_all(events)? {
+                    Ok(events) => Entry::Hop(at, events),
+                    Err(reason) => {
+                        let kind = FailureKind::Record;
+                        return Ok(self.refused(given, subject, Some(loaded), kind, reason));
+                    }
+                }
             }
-            Start::Trigger(event) if catalog::is_own(&given.from.partition.topic) => {
+            Start::Trigger(event, reference) if catalog::is_own(&given.from.partition.topic) => {
                 let Some(at) = graph
                     .triggers
                     .iter()
@@ -476,6 +501,13 @@ impl Executor {
                     let kind = FailureKind::GraphGone;
                     return Ok(self.refused(given, subject, Some(loaded), kind, reason));
                 };
+                let event = match self.resolve(event, reference)? {
+                    Ok(event) => event,
+                    Err(reason) => {
+                        let kind = FailureKind::Record;
+                        return Ok(self.refused(given, subject, Some(loaded), kind, reason));
+                    }
+                };
                 // a dead letter of a topic's record comes back as a trigger, its bytes as they were
                 match &graph.triggers[at].kind {
                     TriggerKind::Topic(reads) => match self.read(graph, at, reads, event)? {
@@ -487,7 +519,7 @@ impl Executor {
                     _ => Entry::Trigger(at, event),
                 }
             }
-            Start::Trigger(_) => {
+            Start::Trigger(..) => {
                 let topic = &given.from.partition.topic;
                 // between two versions of which only one reads the topic, the record is nobody's
                 let Some((at, reads)) = topic_trigger(graph, &subject.trigger, topic) else {
@@ -597,6 +629,7 @@ impl Executor {
         if let Some(suspended) = done.suspended.take() {
             return Ok(vec![self.suspend(given, subject, loaded, suspended)]);
         }
+        self.put_large(&mut done)?;
         Ok(self.written(given, subject, Some(loaded), done))
     }
 

@@ -1,7 +1,7 @@
 //! The records that a segment becomes.
 
 use bytes::Bytes;
-use schemas::records::{DeadLetter, Detour, EdgeEvent, Failure, FailureKind, Hop, SegmentResult};
+use schemas::records::{DeadLetter, Detour, Failure, FailureKind, Hop, SegmentResult};
 use topics::{Fetched, Outgoing, Record, Topic};
 
 use super::subject::{Resumed, Subject};
@@ -40,9 +40,10 @@ impl Executor {
         let value = result.encode();
         if result.failure.is_none() && value.len() > self.config.result_bytes_max {
             let reason = format!(
-                "the outputs of this segment come to {} bytes, more than the {} that a result can carry; emit less, or keep large data elsewhere and emit a reference",
+                "the outputs of this segment come to {} bytes, more than the {} that a result can carry; {}",
                 value.len(),
-                self.config.result_bytes_max
+                self.config.result_bytes_max,
+                self.way_out()
             );
             return refuse(FailureKind::OutputTooLarge, reason);
         }
@@ -56,8 +57,9 @@ impl Executor {
             let bytes = size(&hop.record);
             if bytes > self.config.result_bytes_max {
                 let reason = format!(
-                    "a hop comes to {bytes} bytes, more than the {} that one can carry; emit less, or keep large data elsewhere and emit a reference",
-                    self.config.result_bytes_max
+                    "a hop comes to {bytes} bytes, more than the {} that one can carry; {}",
+                    self.config.result_bytes_max,
+                    self.way_out()
                 );
                 return refuse(FailureKind::OutputTooLarge, reason);
             }
@@ -92,11 +94,6 @@ impl Executor {
         loaded: Option<&Loaded>,
         started: Started,
     ) -> Outgoing {
-        let event = |(edge, event)| EdgeEvent {
-            edge,
-            event,
-            reference: None,
-        };
         let hop = Hop {
             tenant: subject.tenant.clone(),
             graph: subject.graph.clone(),
@@ -108,7 +105,7 @@ impl Executor {
             segment: started.segment,
             step: loaded.map_or_else(String::new, |l| l.graph.steps[started.step].name.clone()),
             attempt: 1,
-            events: started.events.into_iter().map(event).collect(),
+            events: started.events,
         };
         let key = started
             .key

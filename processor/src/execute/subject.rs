@@ -1,8 +1,9 @@
 //! What a record asks to be run: whose execution it is, and where its segment starts.
 
 use schemas::graph::{Graph, TopicTrigger, TriggerKind};
-use schemas::records::{Attempt, Detour, Hop, Trigger, headers};
+use schemas::records::{Attempt, Detour, EdgeEvent, Hop, Trigger, headers};
 use schemas::{Event, ExecutionId};
+use store::Reference;
 use topics::Fetched;
 
 /// The content type of an event that is JSON.
@@ -25,13 +26,14 @@ pub(crate) struct Subject {
     pub(crate) attempt: u32,
 }
 
-/// Where a segment starts.
+/// Where a segment starts. Payloads that lie elsewhere are fetched once it is known that it runs.
 pub(crate) enum Start {
-    Trigger(Event),
+    /// The event's data is empty where there is a reference.
+    Trigger(Event, Option<Reference>),
     Hop {
         version: [u8; 32],
         step: String,
-        events: Vec<(String, Event)>,
+        events: Vec<EdgeEvent>,
     },
 }
 

@@ -1,5 +1,5 @@
 //! Partitions that wait while the others go on: for a delay to be over, for a schema that a registry does not give just now,
-//! for parked records that come first, or for somebody to look.
+//! for a payload that cannot be reached, for parked records that come first, or for somebody to look.
 
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,9 @@ impl Lane {
     pub(super) fn waits(&self, record: &Fetched) -> Option<(Until, String)> {
         if let Some(left) = self.due_in(record) {
             return Some((Until::Time(self.clock.now() + left), String::new()));
+        }
+        if let Some((until, why)) = self.around.notes.outage.holds(record) {
+            return Some((Until::Time(until), why));
         }
         if self.reads != Reads::Topics && !is_redriven(record) {
             return None;

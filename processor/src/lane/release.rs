@@ -262,6 +262,9 @@ impl Lane {
             let Some(record) = release.waiting.get(count) else {
                 return Ok((count > 0).then_some(count));
             };
+            if self.around.notes.outage.holds(record).is_some() {
+                return Ok((count > 0).then_some(count));
+            }
             bytes += size(record);
             if count > 0 && (count >= CHUNK_RECORDS || bytes > CHUNK_BYTES) {
                 return Ok(Some(count));

@@ -154,6 +154,7 @@ fn cause(trouble: &ProcessorError) -> &'static str {
         ProcessorError::Log(LogError::Uncertain { .. }) => "uncertain",
         ProcessorError::Log(_) => "log",
         ProcessorError::Store(_) => "store",
+        ProcessorError::Payloads(_) | ProcessorError::NoPayloads { .. } => "payloads",
         ProcessorError::Busy { .. } => "busy",
         _ => "other",
     }

@@ -283,9 +283,10 @@ fn a_hop_ends_the_segment_and_the_next_one_starts_at_its_step() {
     assert_ne!(done.started[0].segment, done.started[1].segment);
     let graph = graph(steps);
     let started = done.started.into_iter().next().unwrap();
+    let events = started.events.into_iter().map(|e| (e.edge, e.event));
     let (said, _) = drive(
         &graph,
-        Entry::Hop(started.step, started.events),
+        Entry::Hop(started.step, events.collect()),
         Bounds::default(),
         answer,
     );

@@ -11,7 +11,7 @@ use processor::wasm::{Engine, EngineConfig};
 use processor::{Definitions, Processor, ProcessorConfig};
 use schemas::records::{DeadLetter, FailureKind, Payload, SegmentResult, Trigger};
 use schemas::{ExecutionId, graph};
-use store::{NewVersion, Store};
+use store::{NewVersion, Payloads, Store};
 use tokio::runtime::Runtime;
 use topics::catalog::{DEAD_LETTERS, HOPS, RESULTS, TRIGGERS, topics};
 use topics::{Embedded, Fetched, Log, Outgoing, Partition, Polled, Record};
@@ -30,6 +30,7 @@ pub(crate) struct Line {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Store,
     pub(crate) faults: Arc<Faults>,
+    payloads: Option<Payloads>,
     processor: Option<Processor>,
 }
 
@@ -49,6 +50,14 @@ impl graph::Resolve for Modules<'_> {
 
 impl Line {
     pub(crate) fn start(config: &ProcessorConfig, faults: Arc<Faults>) -> Self {
+        Self::start_with(config, faults, None)
+    }
+
+    pub(crate) fn start_with(
+        config: &ProcessorConfig,
+        faults: Arc<Faults>,
+        payloads: Option<Payloads>,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -62,6 +71,7 @@ impl Line {
             log,
             store,
             faults,
+            payloads,
             processor: None,
         };
         line.resume(config);
@@ -75,7 +85,8 @@ impl Line {
             engine,
             self.runtime.handle().clone(),
             config,
-        );
+        )
+        .with_payloads(self.payloads.clone());
         let log = Arc::new(Faulty {
             log: self.log.clone(),
             faults: self.faults.clone(),
@@ -151,6 +162,13 @@ impl Line {
 
     /// The first `count` records of a topic, in the order of each partition; and no more may come.
     pub(crate) fn read(&self, topic: &str, count: usize) -> Vec<Fetched> {
+        let all = self.read_so_far(topic, count);
+        assert_eq!(all.len(), count);
+        all
+    }
+
+    /// `count` records or more.
+    fn read_so_far(&self, topic: &str, count: usize) -> Vec<Fetched> {
         let partitions = self.log.partitions(topic).unwrap();
         let from = (0..partitions)
             .map(|number| {
@@ -177,21 +195,29 @@ impl Line {
             };
             all.extend(records);
         }
-        assert_eq!(all.len(), count);
         all
     }
 
     pub(crate) fn results(&self, count: usize) -> Vec<SegmentResult> {
-        self.read(RESULTS, count)
-            .iter()
-            .map(|f| SegmentResult::decode(f.record.value.as_ref().unwrap()).unwrap())
-            .collect()
+        decoded(&self.read(RESULTS, count))
+    }
+
+    /// `count` results or more.
+    pub(crate) fn results_so_far(&self, count: usize) -> Vec<SegmentResult> {
+        decoded(&self.read_so_far(RESULTS, count))
     }
 
     /// Stops the lanes: what is on the log now is all there will ever be.
     pub(crate) fn stop(&mut self) {
         self.processor.take().unwrap().stop().unwrap();
     }
+}
+
+fn decoded(records: &[Fetched]) -> Vec<SegmentResult> {
+    records
+        .iter()
+        .map(|f| SegmentResult::decode(f.record.value.as_ref().unwrap()).unwrap())
+        .collect()
 }
 
 pub(crate) fn raw(topic: &str, key: &[u8], value: Bytes) -> Outgoing {

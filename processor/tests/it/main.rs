@@ -5,6 +5,7 @@
 mod faulty;
 mod lanes;
 mod motion;
+mod payloads;
 mod wasm;
 mod wasm_attacks;
 mod wasm_cache;

@@ -18,5 +18,5 @@ pub use dead_letter::DeadLetter;
 pub use detour::{Attempt, Detour};
 pub use hop::{EdgeEvent, Hop, SCHEMA as HOP_SCHEMA};
 pub use result::{Failure, FailureKind, LogLine, Output, SCHEMA as RESULT_SCHEMA, SegmentResult};
-pub use trigger::{Payload, SCHEMA as TRIGGER_SCHEMA, Trigger};
+pub use trigger::{INLINE_BYTES_MAX, Payload, SCHEMA as TRIGGER_SCHEMA, Trigger};
 pub use wire::RecordError;

@@ -10,6 +10,9 @@ use crate::{Event, ExecutionId};
 pub const SCHEMA: &str = include_str!("../../avro/trigger.avsc");
 pub(super) const VERSION: u8 = 1;
 
+/// Larger payloads do not travel in a record: it refers to them.
+pub const INLINE_BYTES_MAX: usize = 512 << 10;
+
 /// A payload: in the record, or in the store under its sha256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {

@@ -68,6 +68,7 @@ pub(super) const OUTPUTS: Table = Table {
         ("content_type", Type::Text),
         ("headers", Type::Json),
         ("data", Type::Data),
+        ("sha256", Type::Text),
     ],
 };
 

@@ -37,6 +37,7 @@ create table if not exists weir_outputs (
   headers      json not null,              -- list of [name, value]; a value that is no UTF-8 as {"base16": …}
   data         text,                       -- where it is UTF-8 without a NUL, which Postgres's text cannot hold
   data_bytes   bytea,                      -- else
+  sha256       text collate "C",           -- set: data is {"sha256", "bytes"}, and the payload itself lies outside
   primary key (execution, segment, number)
 ) partition by range (execution);
 create table if not exists weir_outputs_default partition of weir_outputs default;

@@ -190,12 +190,18 @@ async fn land(
 
 /// A file that an older version made has every table, but not every column.
 async fn bring_up_to_date(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let there = sqlx::query(
-        "select 1 from pragma_table_info('weir_dead_letters') where name = 'purged_at_ms'",
-    );
-    if there.fetch_optional(&mut *connection).await?.is_none() {
-        let add = sqlx::query("alter table weir_dead_letters add column purged_at_ms integer");
-        add.execute(&mut *connection).await?;
+    for (table, column, kind) in [
+        ("weir_dead_letters", "purged_at_ms", "integer"),
+        ("weir_outputs", "sha256", "text"),
+    ] {
+        let there = sqlx::query("select 1 from pragma_table_info($1) where name = $2");
+        let there = there.bind(table).bind(column);
+        if there.fetch_optional(&mut *connection).await?.is_none() {
+            let add = format!("alter table {table} add column {column} {kind}");
+            sqlx::query(AssertSqlSafe(add))
+                .execute(&mut *connection)
+                .await?;
+        }
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ create table if not exists weir_outputs (
   content_type text not null,
   headers      text not null,              -- JSON list of [name, value]; a value that is no UTF-8 as {"base16": …}
   data         not null,                   -- text where it is UTF-8, else a blob; no type, or SQLite would make 7 of "007"
+  sha256       text,                       -- set: data is {"sha256", "bytes"}, and the payload itself lies outside
   primary key (execution, segment, number)
 ) without rowid;
 

@@ -153,7 +153,18 @@ fn result(number: u64) -> SegmentResult {
         outputs: if failed {
             vec![]
         } else {
-            vec![output(0, b"007"), output(1, b""), output(2, b"\xfe\xff")]
+            vec![
+                output(0, b"007"),
+                output(1, b""),
+                output(2, b"\xfe\xff"),
+                Output {
+                    data: Payload::Reference {
+                        sha256: [0xab; 32],
+                        bytes: 5 << 20,
+                    },
+                    ..output(3, b"")
+                },
+            ]
         },
         started: vec![],
         logs: vec![],
@@ -172,7 +183,12 @@ fn rows_are_what_the_results_said() {
         line.count("weir_executions where status = 'failed' and reason = 'it''s \"broken\"'"),
         1
     );
-    assert_eq!(line.count("weir_outputs"), 27);
+    assert_eq!(line.count("weir_outputs"), 36);
+    // A reference says so in a column of its own.
+    let data = format!("{{\"bytes\":5242880,\"sha256\":\"{}\"}}", "ab".repeat(32));
+    let referring = format!("number = 3 and data = '{data}' and sha256 like 'abab%'");
+    assert_eq!(line.count(&format!("weir_outputs where {referring}")), 9);
+    assert_eq!(line.count("weir_outputs where sha256 is null"), 27);
     // Text stays text, empty is not null, and what is no UTF-8 is a blob.
     for (number, kind) in [(0, "text"), (1, "text"), (2, "blob")] {
         assert_eq!(
@@ -183,10 +199,10 @@ fn rows_are_what_the_results_said() {
         );
     }
     assert_eq!(line.count("weir_outputs where data = '007'"), 9);
-    assert_eq!(line.count("weir_outputs where key = x''"), 27);
+    assert_eq!(line.count("weir_outputs where key = x''"), 36);
     assert_eq!(
         line.count("weir_outputs where headers = '[[\"h\",{\"base16\":\"ff\"}]]'"),
-        27
+        36
     );
 }
 
@@ -209,7 +225,7 @@ fn a_sink_that_stops_goes_on_and_one_that_lost_its_rows_writes_them_again() {
     let sink = line.sink();
     line.until("weir_executions", 400);
     sink.stop().unwrap();
-    assert_eq!(line.count("weir_outputs"), 360 * 3);
+    assert_eq!(line.count("weir_outputs"), 360 * 4);
 }
 
 #[test]

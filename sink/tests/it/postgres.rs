@@ -191,7 +191,7 @@ fn rows_land_once_whatever_dies() {
     let results = |numbers: std::ops::Range<u64>| numbers.map(|n| result(n).encode());
     line.append(results(0..100).collect());
     line.until("select count(*) from weir_executions", "100");
-    line.until("select count(*) from weir_outputs", "270");
+    line.until("select count(*) from weir_outputs", "360");
     assert_eq!(
         line.sql("select count(*) from weir_outputs where data = '007' and data_bytes is null"),
         "90"
@@ -223,7 +223,7 @@ fn rows_land_once_whatever_dies() {
     let sink = line.sink();
     line.until("select sum(next_offset) from weir_positions", "3000");
     assert_eq!(line.sql("select count(*) from weir_executions"), "3000");
-    assert_eq!(line.sql("select count(*) from weir_outputs"), "8100");
+    assert_eq!(line.sql("select count(*) from weir_outputs"), "10800");
     sink.stop().unwrap();
 }
 
@@ -240,7 +240,7 @@ fn another_writer_is_fenced() {
     line.until("select sum(next_offset) from weir_positions", "60");
     assert_eq!(
         line.sql("select count(*) from weir_outputs"),
-        (54 * 3).to_string()
+        (54 * 4).to_string()
     );
     first.stop().unwrap();
 }

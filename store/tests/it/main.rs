@@ -14,6 +14,7 @@ mod inbox;
 mod kill;
 mod lifecycle;
 mod modules;
+mod payloads;
 mod postgres;
 mod redrives;
 mod servers;
