@@ -1,6 +1,7 @@
 //! Events as rows of users' tables: which columns they have, and whether they can be a row at all. Pure.
 //!
-//! Values stay the JSON they are; the database converts them, and refuses what it cannot.
+//! Values stay the JSON they are; the database converts them, and refuses what it cannot. (Cassandra reads a number as a double
+//! also for a `decimal`; as a string all its digits count.)
 
 use std::collections::BTreeMap;
 
@@ -85,11 +86,11 @@ impl Shape {
 
     /// What tells the row from others of the table: two that differ in how a key is written (1.0 for 1) are not known to be
     /// one.
-    pub(super) fn key(&self, row: &EventRow) -> Vec<String> {
+    pub(super) fn key(&self, row: &EventRow) -> Vec<Option<String>> {
         let names = self.partition_key.iter().chain(&self.clustering_key);
+        let value = |name: &String| row.fields.get(name).filter(|value| value.get() != "null");
         names
-            .map(|name| row.fields.get(name).map(|value| text(value)))
-            .map(Option::unwrap_or_default)
+            .map(|name| value(name).map(|value| text(value)))
             .collect()
     }
 

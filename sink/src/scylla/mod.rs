@@ -30,13 +30,13 @@ use crate::destination::{Kind, Landed, Options, Stored};
 use crate::error::SinkError;
 use open::Open;
 use times::Base;
-use write::{Write, send};
+use write::Write;
 
 pub use settings::{Keep, ScyllaSettings, Tls};
 pub use times::WriteTimes;
 
-/// An open destination. One thread owns it. The session is made when it is first needed, and goes on by itself when nodes
-/// come back.
+/// An open destination. One thread owns it. The session is made when it is first needed, and anew after any error: nodes may
+/// have come back at other addresses, tables may be gone.
 pub struct Scylla {
     runtime: Runtime,
     settings: ScyllaSettings,
@@ -89,10 +89,13 @@ impl Kind for Scylla {
             ..
         } = self;
         let found = runtime.block_on(async {
-            let open = opened(open, settings, options).await?;
+            let open = opened(&mut *open, settings, options).await?;
             position(open, partition, &base).await
         });
-        found.map_err(|reason| unavailable(options, reason))
+        found.map_err(|reason| {
+            *open = None;
+            unavailable(options, reason)
+        })
     }
 
     fn land(&mut self, batch: &Batch, stored: &mut Stored) -> Result<Landed, SinkError> {
@@ -109,10 +112,13 @@ impl Kind for Scylla {
             ..
         } = self;
         let landed = runtime.block_on(async {
-            let open = opened(open, settings, options).await?;
+            let open = opened(&mut *open, settings, options).await?;
             land(open, &settings.keyspace, options.history, batch, &bases).await
         });
-        let landed = landed.map_err(|reason| unavailable(options, reason))?;
+        let landed = landed.map_err(|reason| {
+            *open = None;
+            unavailable(options, reason)
+        })?;
         for progress in &batch.progress {
             stored.insert(progress.partition.clone(), progress.next);
         }
@@ -179,7 +185,7 @@ async fn land(
     };
 
     let mut refused = events.refused;
-    for event in send(&open.session, writes).await? {
+    for event in open.send(writes).await? {
         // those of one record that are one row die together
         let members = events.members[event.event].iter();
         refused.extend(members.map(|place| (*place, event.reason.clone())));
@@ -193,7 +199,7 @@ async fn land(
         landed.dead += 1;
     }
     let letters = rows.drain(..).filter_map(|row| open.write(row)).collect();
-    send(&open.session, letters).await?;
+    open.send(letters).await?;
 
     if history {
         purge(open, batch, &times).await?;
@@ -215,7 +221,7 @@ async fn land(
             event: None,
         }
     });
-    send(&open.session, positions.collect()).await?;
+    open.send(positions.collect()).await?;
     Ok(landed)
 }
 

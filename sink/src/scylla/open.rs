@@ -10,17 +10,21 @@ use scylla::statement::prepared::PreparedStatement;
 use super::rows::{OurRow, Table};
 use super::settings::ScyllaSettings;
 use super::tables::UserTables;
-use super::write::Write;
+use super::write::{Refused, Write, send};
 use crate::destination::Options;
 
 const SCHEMA: &str = include_str!("schema.cql");
 const HISTORY: &str = include_str!("history.cql");
+/// What goes together to ScyllaDB, and to Cassandra, which warns of batches above 5 KiB, in its log and in each answer.
+const BATCH_BYTES_MAX: usize = 30 << 10;
+const BATCH_BYTES_MAX_CASSANDRA: usize = 4 << 10;
 /// What the database takes at most: 20 years.
 const SECONDS_MAX: u64 = 630_720_000;
 
 pub(super) struct Open {
     pub(super) session: Arc<Session>,
     pub(super) policy: Arc<dyn LoadBalancingPolicy>,
+    batch_bytes_max: usize,
     inserts: HashMap<Table, PreparedStatement>,
     pub(super) positions: Positions,
     pub(super) purges: Purges,
@@ -76,14 +80,28 @@ impl Open {
             )
             .await?,
         };
+        let cluster = session.get_cluster_state();
+        let mut nodes = cluster.get_nodes_info().iter();
+        // only ScyllaDB has shards
+        let batch_bytes_max = if nodes.any(|node| node.sharder().is_some()) {
+            BATCH_BYTES_MAX
+        } else {
+            BATCH_BYTES_MAX_CASSANDRA
+        };
         Ok(Self {
             session: Arc::new(session),
             policy,
+            batch_bytes_max,
             inserts,
             positions,
             purges,
             users: UserTables::default(),
         })
+    }
+
+    /// As `send`.
+    pub(super) async fn send(&self, writes: Vec<Write>) -> Result<Vec<Refused>, String> {
+        send(&self.session, self.batch_bytes_max, writes).await
     }
 
     /// `None`: of a table that this destination does not have.

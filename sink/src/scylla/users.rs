@@ -84,7 +84,7 @@ async fn attempt(
 /// Events of one record that are one row.
 struct Fold {
     table: Arc<UserTable>,
-    key: Vec<String>,
+    key: Vec<Option<String>>,
     row: EventRow,
     members: Vec<usize>,
 }

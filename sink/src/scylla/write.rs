@@ -12,9 +12,8 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, MaybeUnset};
 use tokio::task::JoinSet;
 
-/// Rows of one batch. Cassandra refuses batches above 50 KiB.
+/// Rows of one batch.
 const BATCH_ROWS_MAX: usize = 50;
-const BATCH_BYTES_MAX: usize = 30 << 10;
 /// Requests under way, a batch counting as many: 256 rows alone, or 16 batches.
 const IN_FLIGHT_MAX: usize = 256;
 const BATCH_WEIGHT: usize = 16;
@@ -45,13 +44,14 @@ pub(super) enum Failed {
     Unavailable(String),
 }
 
-/// Returns when all are acknowledged, at the session's consistency, or refused. An error leaves it open which have been
+/// `batch_bytes_max`: of what goes together. Returns when all are acknowledged, at the session's consistency, or refused. An error leaves it open which have been
 /// written: all are to be sent again.
 pub(super) async fn send(
     session: &Arc<Session>,
+    batch_bytes_max: usize,
     writes: Vec<Write>,
 ) -> Result<Vec<Refused>, String> {
-    let mut waiting = chunks(writes);
+    let mut waiting = chunks(writes, batch_bytes_max);
     let mut refused = Vec::new();
     let mut flying = JoinSet::new();
     let mut weight = 0;
@@ -95,7 +95,7 @@ fn weigh(chunk: &[Write]) -> usize {
 }
 
 /// What goes together.
-fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
+fn chunks(writes: Vec<Write>, bytes_max: usize) -> Vec<Vec<Write>> {
     let mut chunks: Vec<Vec<Write>> = Vec::new();
     // the last chunk of each partition, and its bytes
     let mut open: HashMap<u64, (usize, usize)> = HashMap::new();
@@ -106,7 +106,7 @@ fn chunks(writes: Vec<Write>) -> Vec<Vec<Write>> {
         };
         if let Some((chunk, bytes)) = open.get_mut(&partition)
             && chunks[*chunk].len() < BATCH_ROWS_MAX
-            && *bytes + write.bytes <= BATCH_BYTES_MAX
+            && *bytes + write.bytes <= bytes_max
         {
             *bytes += write.bytes;
             chunks[*chunk].push(write);
