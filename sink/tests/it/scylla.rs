@@ -41,6 +41,9 @@ const TABLES: [&str; 4] = [
 static SERVER: LazyLock<Temporary> = LazyLock::new(|| Temporary::start().unwrap());
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// A topic, a value and headers.
+type Appended<'t> = (&'t str, Option<Bytes>, Vec<(String, Bytes)>);
+
 /// A keyspace, and a log whose results go there.
 struct Line {
     runtime: tokio::runtime::Runtime,
@@ -173,7 +176,7 @@ impl Line {
         self.append_to(records.collect());
     }
 
-    fn append_to(&self, records: Vec<(&str, Option<Bytes>, Vec<(String, Bytes)>)>) {
+    fn append_to(&self, records: Vec<Appended<'_>>) {
         let outgoing = records.into_iter().map(|(topic, value, headers)| Outgoing {
             topic: topic.into(),
             partition: Some(0),
