@@ -511,16 +511,16 @@ fn a_database_that_dies_while_it_is_written_to_gets_every_row() {
             .map(|n| line.result(n, &[("rows", &row(n))]))
             .collect::<Vec<_>>()
     };
-    let sink = line.sink();
+    let sink = line.sink_with(true, 500);
     line.append(results(0..1_000));
     line.until_position(1_000);
-    line.append(results(1_000..20_000));
+    line.append(results(1_000..6_000));
     std::thread::sleep(Duration::from_millis(100));
     server.kill().unwrap();
-    line.append(results(20_000..21_000));
+    line.append(results(6_000..7_000));
     assert!(sink.healthy());
     server.restart().unwrap();
-    line.until_position(21_000);
+    line.until_position(7_000);
     sink.stop().unwrap();
     for table in [
         "weir_executions",
@@ -530,7 +530,7 @@ fn a_database_that_dies_while_it_is_written_to_gets_every_row() {
     ] {
         line.until(
             &format!("select count(*) as n from {table}"),
-            r#"{"n": 21000}"#,
+            r#"{"n": 7000}"#,
         );
     }
     let died = "select count(*) as n from weir_dead_letters";
