@@ -18,6 +18,7 @@ need "zlib's headers" "pkg-config --exists zlib || ls /usr/include/zlib.h" "zlib
 if [ "$1" = test ]; then
 	need "Java 17 or newer" "command -v javac" "openjdk-17-jdk-headless"
 	need "Java 21 or newer" "for java in java /usr/lib/jvm/*/bin/java; do \$java -version 2>&1 | grep -q 'version \"\(2[1-9]\|[3-9][0-9]\)' && exit; done; exit 1" "openjdk-21-jre-headless, or temurin-25-jdk of adoptium.net (the schema registry)"
+	need "Java 17" "for java in java /usr/lib/jvm/*/bin/java; do \$java -version 2>&1 | grep -q 'version \"17' && exit; done; exit 1" "openjdk-17-jre-headless, or temurin-17-jdk of adoptium.net (Cassandra)"
 	need "Maven" "command -v mvn" "maven"
 	need "PostgreSQL" "command -v initdb || ls /usr/lib/postgresql/*/bin/initdb" "postgresql"
 	need "curl" "command -v curl" "curl"

@@ -246,7 +246,7 @@ impl Rows {
 }
 
 /// Most lists are empty.
-fn list(items: &[String]) -> String {
+pub(crate) fn list(items: &[String]) -> String {
     if items.is_empty() {
         "[]".to_owned()
     } else {
@@ -254,7 +254,7 @@ fn list(items: &[String]) -> String {
     }
 }
 
-fn logs(lines: &[LogLine]) -> String {
+pub(crate) fn logs(lines: &[LogLine]) -> String {
     if lines.is_empty() {
         return "[]".to_owned();
     }
@@ -265,7 +265,7 @@ fn logs(lines: &[LogLine]) -> String {
     json!(lines).to_string()
 }
 
-fn headers(headers: &[(String, bytes::Bytes)]) -> String {
+pub(crate) fn headers(headers: &[(String, bytes::Bytes)]) -> String {
     if headers.is_empty() {
         return "[]".to_owned();
     }

@@ -19,6 +19,7 @@ mod redrives;
 mod schema;
 mod slots;
 mod store;
+mod write_times;
 
 pub use error::{Disposition, StoreError};
 pub use graphs::{

@@ -29,7 +29,14 @@ const fn each(sqlite: &'static str, postgres: &'static str) -> Ddl {
 /// Statements of each format, oldest first. Format n is what the first n entries make.
 ///
 /// Postgres orders names byte by byte (`collate "C"`), as SQLite does.
-pub(crate) const STEPS: &[&[Ddl]] = &[FIRST, STATES, SUBSCRIPTIONS, REDRIVES, SINK_SCHEMAS];
+pub(crate) const STEPS: &[&[Ddl]] = &[
+    FIRST,
+    STATES,
+    SUBSCRIPTIONS,
+    REDRIVES,
+    SINK_SCHEMAS,
+    WRITE_TIMES,
+];
 
 const FIRST: &[Ddl] = &[
     // One row per thing that is counted: the epoch of graphs, the last number of each inbox shard.
@@ -185,4 +192,14 @@ const SINK_SCHEMAS: &[Ddl] = &[each(
     "create table sink_schemas (
         version text collate \"C\" not null, sink text collate \"C\" not null, schema_id bigint not null, schema text not null,
         primary key (version, sink))",
+)];
+
+/// From which time on rows of a partition are written, in databases that order writes by their time.
+const WRITE_TIMES: &[Ddl] = &[each(
+    "create table write_times (
+        topic_id text not null, number bigint not null, base_us bigint not null,
+        primary key (topic_id, number))",
+    "create table write_times (
+        topic_id text collate \"C\" not null, number bigint not null, base_us bigint not null,
+        primary key (topic_id, number))",
 )];

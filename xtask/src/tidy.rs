@@ -45,7 +45,7 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
 ];
 
 /// A word, and the only places below which Rust code may say it.
-const ONLY_IN: [(&str, &[&str]); 6] = [
+const ONLY_IN: [(&str, &[&str]); 7] = [
     ("rdkafka::", &["topics/src/kafka", "benches/src/kafka"]),
     ("wasmtime::", &["processor/src/wasm", "processor/tests"]),
     (
@@ -58,6 +58,10 @@ const ONLY_IN: [(&str, &[&str]); 6] = [
         ],
     ),
     ("schema_registry_converter::", &["topics/src/registry"]),
+    (
+        "scylla::client",
+        &["sink/src/scylla", "sink/tests", "sink/examples"],
+    ),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),
 ];

@@ -3,14 +3,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod postgres;
+mod scylla;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use schemas::ExecutionId;
 use schemas::records::{DeadLetter, Failure, FailureKind, Output, Payload, SegmentResult, headers};
+use schemas::{ExecutionId, graph};
 use sink::{Sink, SinkConfig, Sqlite};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
@@ -170,6 +171,24 @@ fn result(number: u64) -> SegmentResult {
         logs: vec![],
         logs_dropped: 0,
     }
+}
+
+struct Nothing;
+
+impl graph::Resolve for Nothing {
+    fn module(&mut self, uses: &str) -> Result<String, String> {
+        Err(uses.to_owned())
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        Err(path.to_owned())
+    }
+}
+
+fn hex(version: &str) -> [u8; 32] {
+    let digits = (0..32).map(|byte| u8::from_str_radix(&version[2 * byte..2 * byte + 2], 16));
+    let bytes: Vec<u8> = digits.map(Result::unwrap).collect();
+    bytes.try_into().unwrap()
 }
 
 #[test]

