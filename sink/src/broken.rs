@@ -2,6 +2,8 @@
 //! catch, or need to kill where it hurts. Compiled only with the feature `broken`, into a binary of its own.
 //!
 //! `WEIR_BROKEN=position-outside`: the position moves in a database transaction of its own, before the rows.
+//! `WEIR_BROKEN=server-times`: rows in CQL are written with the time of the write. `WEIR_BROKEN=by-execution`: with that of the
+//! execution's id.
 //! `WEIR_FAILPOINT=before-commit=N`, `after-commit=N`: the process is killed (-9) right before or after its Nth write of rows is
 //! committed; in CQL, right before or after the position is written.
 
@@ -31,4 +33,25 @@ pub(crate) fn kill_at(name: &str) {
     loop {
         std::thread::park();
     }
+}
+
+/// The write times of a batch's landings.
+pub(crate) fn times(batch: &crate::batch::Batch, times: Vec<i64>) -> Vec<i64> {
+    use std::time::{SystemTime, UNIX_EPOCH};
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |since| since.as_micros() as i64)
+    };
+    let landings = batch.landings.iter().zip(times);
+    landings
+        .map(|(landing, time)| match &landing.row {
+            _ if is("server-times") => now(),
+            crate::batch::Row::Result(result) if is("by-execution") => {
+                let ms = &result.execution.0[..6];
+                let ms = ms.iter().fold(0, |ms, byte| ms << 8 | i64::from(*byte));
+                ms * 1_000
+            }
+            _ => time,
+        })
+        .collect()
 }

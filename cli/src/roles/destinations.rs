@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use control::{Grants, Looked, Tables};
 use schemas::graph::SinkKind;
-use sink::{Definitions, Options, Postgres, Sink, SinkConfig, Wanted};
+use sink::{
+    Definitions, Options, Postgres, Scylla, ScyllaSettings, Sink, SinkConfig, Wanted, WriteTimes,
+};
 use store::Store;
 use tokio::runtime::Handle;
 use topics::Log;
@@ -28,6 +30,7 @@ struct Destination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Postgres,
+    Scylla,
 }
 
 impl Destinations {
@@ -37,9 +40,15 @@ impl Destinations {
             let url = url.unwrap_or_default();
             let kind = match url.split_once("://") {
                 Some(("postgres" | "postgresql", _)) => Kind::Postgres,
+                Some(("scylla" | "cassandra", _)) => {
+                    ScyllaSettings::parse(&url).map_err(|fault| {
+                        Failure::usage(format!("destinations.{name}.url: {fault}"))
+                    })?;
+                    Kind::Scylla
+                }
                 _ => {
                     return Err(Failure::usage(format!(
-                        "destinations.{name}.url is of no kind that is known; write postgres://USER:PASSWORD@HOST/DATABASE"
+                        "destinations.{name}.url is of no kind that is known; write postgres://USER:PASSWORD@HOST/DATABASE or scylla://USER:PASSWORD@HOST/KEYSPACE"
                     )));
                 }
             };
@@ -55,7 +64,10 @@ impl Destinations {
 
     /// The one whose history is read.
     pub(crate) fn history(&self) -> Option<&str> {
-        let marked = |destination: &&Destination| destination.settings.history;
+        // as yet it is read from Postgres only
+        let marked = |destination: &&Destination| {
+            destination.settings.history && destination.kind == Kind::Postgres
+        };
         let found = self.0.values().find(marked);
         found.map(|destination| &*destination.url)
     }
@@ -87,8 +99,16 @@ impl Destinations {
                 batch_records_max: settings.batch_records_max,
                 interval: settings.interval,
             };
-            let opened = match destination.kind {
-                Kind::Postgres => Postgres::open(&destination.url, settings.writers, options)?,
+            let opened: sink::Destination = match destination.kind {
+                Kind::Postgres => {
+                    Postgres::open(&destination.url, settings.writers, options)?.into()
+                }
+                Kind::Scylla => {
+                    let times = WriteTimes::new(log.clone(), store.clone(), runtime.clone());
+                    let settings =
+                        ScyllaSettings::parse(&destination.url).map_err(Failure::usage)?;
+                    Scylla::new(settings, options, times)?.into()
+                }
             };
             let landed = Arc::new(|| {});
             Ok(Sink::start(
@@ -134,6 +154,10 @@ impl Tables for Destinations {
                         columns,
                     };
                     Postgres::check(&destination.url, &wanted).await
+                }
+                (SinkKind::Scylla { table, .. }, Kind::Scylla) => {
+                    let settings = ScyllaSettings::parse(&destination.url)?;
+                    Scylla::check(&settings, table).await
                 }
                 _ => Ok(vec![format!(
                     "destination \"{to}\" is of another kind; write the sink as what it is"

@@ -171,6 +171,8 @@ async fn land(
             .expect("a batch notes the progress of each of its landings")
     });
     let times: Vec<i64> = times.collect();
+    #[cfg(feature = "broken")]
+    let times = crate::broken::times(batch, times);
 
     let mut rows = Vec::new();
     for (landing, time_us) in batch.landings.iter().zip(&times) {
@@ -221,7 +223,11 @@ async fn land(
             event: None,
         }
     });
+    #[cfg(feature = "broken")]
+    crate::broken::kill_at("before-commit");
     open.send(positions.collect()).await?;
+    #[cfg(feature = "broken")]
+    crate::broken::kill_at("after-commit");
     Ok(landed)
 }
 

@@ -56,7 +56,7 @@ impl Table {
             }
             Self::ExecutionsByGraph => "tenant, graph, day, slice, execution, segment, status",
             Self::Outputs => {
-                "tenant, day, slice, execution, segment, number, graph, step, port, sinks, key, content_type, headers, data, data_bytes"
+                "tenant, day, slice, execution, segment, number, graph, step, port, sinks, key, content_type, headers, data, data_bytes, sha256"
             }
         }
     }
@@ -239,15 +239,17 @@ fn executions(result: &SegmentResult, from: &Fetched, time_us: i64, rows: &mut V
 }
 
 /// From `step` on.
-fn content(output: &Output) -> [Value; 8] {
-    let (data, bytes) = match &output.data {
+fn content(output: &Output) -> [Value; 9] {
+    // the last column tells a reference from an output that looks like one
+    let (data, bytes, sha256) = match &output.data {
         Payload::Inline(data) => match std::str::from_utf8(data) {
-            Ok(readable) => (text(readable), Value::UNSET),
-            Err(_) => (Value::UNSET, blob(data)),
+            Ok(readable) => (text(readable), Value::UNSET, Value::UNSET),
+            Err(_) => (Value::UNSET, blob(data), Value::UNSET),
         },
         Payload::Reference { sha256, bytes } => {
-            let reference = json!({ "sha256": hex::encode(sha256), "bytes": bytes });
-            (text(reference.to_string()), Value::UNSET)
+            let sha256 = hex::encode(sha256);
+            let reference = json!({ "sha256": sha256, "bytes": bytes });
+            (text(reference.to_string()), Value::UNSET, text(sha256))
         }
     };
     [
@@ -259,6 +261,7 @@ fn content(output: &Output) -> [Value; 8] {
         text(headers(&output.headers)),
         data,
         bytes,
+        sha256,
     ]
 }
 
