@@ -10,9 +10,6 @@ use topics::kafka::admin::granted::{Granted, Operation};
 
 use crate::roles::Role;
 
-/// The destination that there is.
-const DESTINATION: &str = "history";
-
 /// Who uses the rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum User {
@@ -67,8 +64,12 @@ impl Resource {
 /// What each resource is needed for.
 pub(crate) type Rights = BTreeMap<Resource, Vec<Operation>>;
 
-/// What these users need, and no more. READ and WRITE bring DESCRIBE along.
-pub(crate) fn needed(topics: &[TopicSpec], users: impl IntoIterator<Item = User>) -> Rights {
+/// What these users need, and no more; `sinks`: the names of all sinks. READ and WRITE bring DESCRIBE along.
+pub(crate) fn needed(
+    topics: &[TopicSpec],
+    sinks: &[&str],
+    users: impl IntoIterator<Item = User>,
+) -> Rights {
     let mut rights = Rights::new();
     let mut need = |resource: Resource, operations: &[Operation]| {
         let all = rights.entry(resource).or_default();
@@ -78,7 +79,7 @@ pub(crate) fn needed(topics: &[TopicSpec], users: impl IntoIterator<Item = User>
     };
     for user in users {
         match user {
-            User::Role(role) => of_role(topics, role, &mut need),
+            User::Role(role) => of_role(topics, sinks, role, &mut need),
             User::Topics => need(
                 Resource::Topics("weir.".to_owned()),
                 &[
@@ -126,7 +127,12 @@ pub(crate) fn needed(topics: &[TopicSpec], users: impl IntoIterator<Item = User>
     rights
 }
 
-fn of_role(topics: &[TopicSpec], role: Role, need: &mut impl FnMut(Resource, &[Operation])) {
+fn of_role(
+    topics: &[TopicSpec],
+    sinks: &[&str],
+    role: Role,
+    need: &mut impl FnMut(Resource, &[Operation]),
+) {
     for topic in topics {
         let is = |names: &[String]| names.iter().any(|name| name == role.name());
         // each looks whether all of them are there
@@ -135,7 +141,7 @@ fn of_role(topics: &[TopicSpec], role: Role, need: &mut impl FnMut(Resource, &[O
         operations.extend(is(&topic.writers).then_some(Operation::Write));
         need(Resource::Topic(topic.name.to_string()), &operations);
     }
-    for group in groups(role) {
+    for group in groups(role, sinks) {
         need(Resource::Group(group), &[Operation::Read]);
     }
     if let Some(prefix) = transactional_ids(role) {
@@ -146,14 +152,17 @@ fn of_role(topics: &[TopicSpec], role: Role, need: &mut impl FnMut(Resource, &[O
     }
 }
 
-fn groups(role: Role) -> Vec<String> {
+fn groups(role: Role, sinks: &[&str]) -> Vec<String> {
     let source = |kind: &str| format!("{GROUP_SOURCES_PREFIX}{kind}");
     let mut own = match role {
         Role::Ingest => vec![source(ingest::KIND)],
         Role::Control => vec![source(control::KIND), source(control::REDRIVES_KIND)],
         Role::Processor => vec![GROUP_PROCESSORS.to_owned(), GROUP_TOPICS.to_owned()],
         // all that it reads, it reads as a member
-        Role::Sink => return vec![format!("{GROUP_SINKS_PREFIX}{DESTINATION}")],
+        Role::Sink => {
+            let group = |sink: &&str| format!("{GROUP_SINKS_PREFIX}{sink}");
+            return sinks.iter().map(group).collect();
+        }
     };
     own.push(GROUP_READERS.to_owned());
     own
@@ -230,16 +239,24 @@ mod tests {
     #[test]
     fn each_role_needs_what_the_catalog_says_it_reads_and_writes() {
         let topics = catalog::topics();
-        let of = |role| needed(&topics, [User::Role(role)]);
+        let of = |role| needed(&topics, &["shop", "lake"], [User::Role(role)]);
         let processor = of(Role::Processor);
         assert_eq!(processor[&topic(TRIGGERS)], [Operation::Read]);
         assert_eq!(processor[&topic(RESULTS)], [Operation::Write]);
         let sink = of(Role::Sink);
         assert_eq!(sink[&topic(RESULTS)], [Operation::Read]);
         assert_eq!(sink[&topic(TRIGGERS)], [Operation::Describe]);
-        assert!(sink.contains_key(&Resource::Group("weir.sink.history".to_owned())));
+        let groups: Vec<&str> = sink
+            .keys()
+            .filter_map(|resource| match resource {
+                Resource::Group(name) => Some(&**name),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(groups, ["weir.sink.lake", "weir.sink.shop"]);
         let both = needed(
             &topics,
+            &[],
             [User::Role(Role::Processor), User::Role(Role::Control)],
         );
         assert_eq!(both[&topic(GRAPHS)], [Operation::Read, Operation::Write]);
@@ -247,7 +264,7 @@ mod tests {
 
     #[test]
     fn only_what_is_not_granted_is_missing() {
-        let needed = needed(&catalog::topics(), [User::Role(Role::Processor)]);
+        let needed = needed(&catalog::topics(), &[], [User::Role(Role::Processor)]);
         let all: Granted = catalog::topics()
             .iter()
             .map(|topic| {

@@ -14,6 +14,7 @@ use crate::args::{Global, RightsArgs, TopicsArgs, TopicsCommand};
 use crate::config::{self, Overrides};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Progress, Rows};
+use crate::roles::Destinations;
 
 /// How long the brokers are waited for.
 const REACH: Duration = Duration::from_secs(15);
@@ -62,7 +63,8 @@ fn rights(args: &RightsArgs, global: &Global, output: &mut Output) -> anyhow::Re
     } else {
         args.users.clone()
     };
-    let rows = needed(&catalog::topics(), users)
+    let destinations = Destinations::new(&config.destinations)?;
+    let rows = needed(&catalog::topics(), &destinations.sinks(), users)
         .iter()
         .map(|(resource, operations)| {
             let (kind, name, pattern) = resource.told();

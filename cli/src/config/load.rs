@@ -112,6 +112,10 @@ fn keys(variable: &str) -> Option<Vec<String>> {
         Some((map, name)) if section == "KAFKA" && map == "PROPERTIES" => {
             keys.extend([map.to_lowercase(), name.to_lowercase().replace('_', ".")]);
         }
+        // a destination's name: hyphens, which no variable can have, and no underscore
+        Some((name, key)) if section == "DESTINATIONS" => {
+            keys.extend([name.to_lowercase().replace('_', "-"), key.to_lowercase()]);
+        }
         _ => keys.extend(key.split("__").map(str::to_lowercase)),
     }
     Some(keys)

@@ -568,7 +568,7 @@ impl Config {
 }
 
 /// The name of the history in SQLite.
-const HISTORY: &str = "history";
+pub(crate) const HISTORY: &str = "history";
 
 /// The JSON Schema of `weir.toml`.
 pub(crate) fn json_schema() -> serde_json::Value {

@@ -120,6 +120,25 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
+fn destinations_from_the_environment() {
+    let config = loaded(
+        "[destinations.big-shop]\nwriters = 3\n",
+        &[
+            ("WEIR_DESTINATIONS__BIG_SHOP__URL", "postgres://h/d"),
+            ("WEIR_DESTINATIONS__BIG_SHOP__HISTORY", "true"),
+            ("WEIR_TENANTS__DEFAULT__TABLES", "big-shop/a,big-shop/b.*"),
+        ],
+    )
+    .expect("settings");
+    let shop = &config.destinations["big-shop"];
+    assert_eq!((shop.writers, shop.history), (3, true));
+    assert_eq!(
+        config.tenants["default"].tables,
+        ["big-shop/a", "big-shop/b.*"]
+    );
+}
+
+#[test]
 fn properties_and_secrets() {
     let config = loaded(
         "[kafka.properties]\n\"sasl.password\" = \"hunter2\"\n\"queue.buffering.max.ms\" = 5\n\"ssl.endpoint\" = true\n[store]\nurl = \"postgres://weir:hunter2@db/weir\"\n[client]\napi_key = \"hunter2\"\n",

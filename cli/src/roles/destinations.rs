@@ -12,7 +12,7 @@ use store::Store;
 use tokio::runtime::Handle;
 use topics::Log;
 
-use crate::config::DestinationSection;
+use crate::config::{DestinationSection, HISTORY};
 use crate::exit::Failure;
 
 /// By name.
@@ -70,6 +70,15 @@ impl Destinations {
         };
         let found = self.0.values().find(marked);
         found.map(|destination| &*destination.url)
+    }
+
+    /// Names of all sinks: those of the destinations, and of the history in SQLite where no other is read.
+    pub(crate) fn sinks(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.0.keys().map(|name| &**name).collect();
+        if self.history().is_none() && !names.contains(&HISTORY) {
+            names.push(HISTORY);
+        }
+        names
     }
 
     /// Starts the sink of each; none waits for its database.
@@ -164,5 +173,36 @@ impl Tables for Destinations {
                 )]),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(url: &str, history: bool) -> DestinationSection {
+        toml::from_str(&format!("url = \"{url}\"\nhistory = {history}")).unwrap()
+    }
+
+    #[test]
+    fn the_history_in_sqlite_has_a_sink_where_no_other_is_read() {
+        let (postgres, scylla) = ("postgres://h/d", "scylla://h/k");
+        for (sections, expected) in [
+            (vec![], vec!["history"]),
+            (vec![("shop", postgres, false)], vec!["shop", "history"]),
+            (vec![("shop", postgres, true)], vec!["shop"]),
+            (
+                vec![("lake", scylla, true), ("shop", postgres, true)],
+                vec!["lake", "shop"],
+            ),
+            // it is written, and as yet not read
+            (vec![("lake", scylla, true)], vec!["lake", "history"]),
+        ] {
+            let sections = sections
+                .into_iter()
+                .map(|(name, url, history)| (name.to_owned(), section(url, history)));
+            let destinations = Destinations::new(&sections.collect()).unwrap();
+            assert_eq!(destinations.sinks(), expected);
+        }
     }
 }

@@ -24,6 +24,7 @@ use topics::{Log, Registry};
 use super::front::Behind;
 use super::processing::{Making, Processing};
 use super::{Board, Destinations, Role, Roles};
+use crate::config::HISTORY;
 
 /// What the roles are made of. The topics exist.
 pub(crate) struct Parts {
@@ -195,9 +196,9 @@ fn sinks(parts: &Parts, runtime: &Handle) -> anyhow::Result<Vec<Sink>> {
     }
     sinks.push(Sink::start(
         parts.log.clone(),
-        Sqlite::open("history", &parts.history)?,
+        Sqlite::open(HISTORY, &parts.history)?,
         None,
-        SinkConfig::new("history"),
+        SinkConfig::new(HISTORY),
         Arc::new(|| {}),
     )?);
     Ok(sinks)

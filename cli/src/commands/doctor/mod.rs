@@ -21,7 +21,7 @@ use crate::args::{DoctorArgs, Global, roles_of};
 use crate::config::{self, Flat, Overrides};
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::roles::Roles;
+use crate::roles::{Destinations, Roles};
 use verdict::{Check, Level, Standing};
 
 const REACH: Duration = Duration::from_secs(15);
@@ -48,9 +48,11 @@ pub(super) fn doctor(
     )?;
     let mut checks = vec![Check::ok("librdkafka", librdkafka())];
     let roles = roles_of(&args.roles);
+    let destinations = Destinations::new(&config.destinations)?;
+    let users = roles.iter().copied().map(User::Role);
     let asked = Asked {
         kafka: &kafka,
-        needed: needed(&catalog::topics(), roles.iter().copied().map(User::Role)),
+        needed: needed(&catalog::topics(), &destinations.sinks(), users),
         roles,
         write: args.write,
     };
