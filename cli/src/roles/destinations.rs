@@ -59,7 +59,13 @@ impl Destinations {
             };
             Ok((name.clone(), destination))
         };
-        Ok(Self(sections.iter().map(known).collect::<Result<_, _>>()?))
+        let all = Self(sections.iter().map(known).collect::<Result<_, _>>()?);
+        if all.history().is_none() && all.0.contains_key(HISTORY) {
+            return Err(Failure::usage(format!(
+                "destinations.{HISTORY}: the name of the history in SQLite; mark a destination in Postgres with history = true, or take another name"
+            )));
+        }
+        Ok(all)
     }
 
     /// The one whose history is read.
@@ -75,7 +81,7 @@ impl Destinations {
     /// Names of all sinks: those of the destinations, and of the history in SQLite where no other is read.
     pub(crate) fn sinks(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.0.keys().map(|name| &**name).collect();
-        if self.history().is_none() && !names.contains(&HISTORY) {
+        if self.history().is_none() {
             names.push(HISTORY);
         }
         names
@@ -204,5 +210,8 @@ mod tests {
             let destinations = Destinations::new(&sections.collect()).unwrap();
             assert_eq!(destinations.sinks(), expected);
         }
+        // two sinks of one group would share its partitions
+        let one = BTreeMap::from([("history".to_owned(), section(scylla, true))]);
+        assert!(Destinations::new(&one).is_err());
     }
 }
