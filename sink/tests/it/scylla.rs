@@ -299,7 +299,7 @@ fn rows_are_what_the_results_said_and_landing_them_again_changes_nothing() {
     let sink = line.sink();
     line.until_position(101);
     line.until("select count(*) as n from weir_executions", r#"{"n": 100}"#);
-    line.until("select count(*) as n from weir_outputs", r#"{"n": 270}"#);
+    line.until("select count(*) as n from weir_outputs", r#"{"n": 360}"#);
     line.until("select count(*) as n from weir_dead_letters", r#"{"n": 3}"#);
     line.until(
         "select key, value, headers, purged_at_ms, kind from weir_dead_letters where id = '0-1'",
@@ -315,11 +315,18 @@ fn rows_are_what_the_results_said_and_landing_them_again_changes_nothing() {
         ))
     };
     assert_eq!(
-        of("number, data, data_bytes, key, headers", "weir_outputs"),
+        of(
+            "number, data, data_bytes, key, headers, sha256",
+            "weir_outputs"
+        ),
         [
-            r#"{"number": 0, "data": "007", "data_bytes": null, "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]"}"#,
-            r#"{"number": 1, "data": "", "data_bytes": null, "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]"}"#,
-            r#"{"number": 2, "data": null, "data_bytes": "0xfeff", "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]"}"#,
+            r#"{"number": 0, "data": "007", "data_bytes": null, "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]", "sha256": null}"#,
+            r#"{"number": 1, "data": "", "data_bytes": null, "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]", "sha256": null}"#,
+            r#"{"number": 2, "data": null, "data_bytes": "0xfeff", "key": "0x", "headers": "[[\"h\",{\"base16\":\"ff\"}]]", "sha256": null}"#,
+            &format!(
+                r#"{{"number": 3, "data": "{{\"bytes\":5242880,\"sha256\":\"{0}\"}}", "data_bytes": null, "key": "0x", "headers": "[[\"h\",{{\"base16\":\"ff\"}}]]", "sha256": "{0}"}}"#,
+                "ab".repeat(32)
+            ),
         ]
     );
     assert_eq!(
