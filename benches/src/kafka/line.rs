@@ -29,7 +29,7 @@ const TIME: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(2);
 /// Between two counts of the rows, each of which reads all of them.
 const COUNT: Duration = Duration::from_millis(500);
-/// Both at their half on average, and what the work itself takes.
+/// The intervals, each of which a row waits for half of on average, and the right to the table.
 const SETTINGS: [(&str, &str); 3] = [
     ("WEIR_PROCESSOR__COMMIT_INTERVAL", "100ms"),
     ("WEIR_DESTINATIONS__SHOP__INTERVAL", "100ms"),
