@@ -8,6 +8,7 @@ mod github;
 pub mod inbox;
 pub mod kafka;
 pub mod kernel;
+mod landing;
 pub mod log;
 mod meter;
 mod place;

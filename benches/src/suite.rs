@@ -2,7 +2,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::kafka::{activation, latency, raw, streams, surface, tax, user_topics};
+use crate::kafka::{activation, latency, line, raw, streams, surface, tax, user_topics};
+use crate::landing::{cql, postgres};
 use crate::report::Row;
 use crate::{dev, inbox, kernel, log, segment, steps};
 
@@ -77,6 +78,18 @@ const ALL: &[Measurement] = &[
     Measurement {
         names: activation::NAMES,
         run: activation::run,
+    },
+    Measurement {
+        names: postgres::NAMES,
+        run: postgres::run,
+    },
+    Measurement {
+        names: cql::NAMES,
+        run: cql::run,
+    },
+    Measurement {
+        names: line::NAMES,
+        run: line::run,
     },
     Measurement {
         names: surface::NAMES,

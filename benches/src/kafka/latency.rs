@@ -273,7 +273,7 @@ fn read(consumer: &BaseConsumer, stop: &AtomicBool) -> Result<(Vec<u64>, u64)> {
     }
 }
 
-fn now_us() -> u64 {
+pub(super) fn now_us() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_micros() as u64)
