@@ -60,7 +60,7 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
     ("schema_registry_converter::", &["topics/src/registry"]),
     (
         "scylla::client",
-        &["sink/src/scylla", "sink/tests", "sink/examples"],
+        &["sink/src/scylla", "sink/tests", "benches/src/landing"],
     ),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),

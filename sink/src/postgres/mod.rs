@@ -590,7 +590,7 @@ async fn one_by_one<'b>(
     group: &Group<'b>,
     refused: &mut Vec<(Row<'b>, String)>,
 ) -> Result<(), Trouble> {
-    let mut parts = Vec::from([0..group.rows.len()]);
+    let mut parts: Vec<_> = std::iter::once(0..group.rows.len()).collect();
     while let Some(part) = parts.pop() {
         sqlx::query("savepoint part")
             .execute(&mut *connection)
