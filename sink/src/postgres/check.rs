@@ -60,7 +60,9 @@ async fn faults(
     let mut faults = Vec::new();
     let may = |place: usize| row.try_get::<bool, _>(place);
     let needed: &[(&str, usize)] = match wanted.mode {
-        WriteMode::Insert => &[("insert", 2)],
+        WriteMode::Insert if wanted.key.is_empty() => &[("insert", 2)],
+        // what names the row is read
+        WriteMode::Insert => &[("insert", 2), ("select", 5)],
         WriteMode::Upsert => &[("insert", 2), ("update", 3), ("select", 5)],
         WriteMode::Delete => &[("delete", 4), ("select", 5)],
     };
