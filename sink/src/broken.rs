@@ -47,9 +47,7 @@ pub(crate) fn times(batch: &crate::batch::Batch, times: Vec<i64>) -> Vec<i64> {
         .map(|(landing, time)| match &landing.row {
             _ if is("server-times") => now(),
             crate::batch::Row::Result(result) if is("by-execution") => {
-                let ms = &result.execution.0[..6];
-                let ms = ms.iter().fold(0, |ms, byte| ms << 8 | i64::from(*byte));
-                ms * 1_000
+                result.execution.time_ms() as i64 * 1_000
             }
             _ => time,
         })

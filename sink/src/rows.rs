@@ -164,64 +164,32 @@ impl Rows {
 
     /// A row of a user's own table that the destination refuses: it is a dead letter of this sink.
     pub(crate) fn refused(&mut self, write: &Write, reason: &str, from: &Fetched) {
-        let Fetched {
-            partition, offset, ..
-        } = from;
-        let (topic, partition) = (partition.topic.to_string(), partition.number);
-        let id = format!(
-            "{topic}-{partition}-{offset}-{}-{}",
-            write.number, write.sink
-        );
-        let row: [Value; DEAD_LETTER_COLUMNS] = [
-            id.into(),
-            write.tenant.as_str().into(),
-            write.graph.as_str().into(),
-            hex::encode(write.version).into(),
-            write.execution.to_string().into(),
-            write.step.as_str().into(),
-            FailureKind::Sink.as_str().into(),
-            reason.into(),
-            1_i64.into(),
-            topic.into(),
-            partition.into(),
-            (*offset).into(),
-            blob(from.record.key.as_ref()),
-            Value::Blob(write.data.to_vec()),
-            headers(&[("content-type".to_owned(), write.content_type.clone().into())]).into(),
-            from.record.timestamp_ms.into(),
-            Value::Null,
-        ];
-        self.dead_letters.extend(row);
+        let letter = refused(write, reason, from);
+        let original = refused_headers(write);
+        let value = Value::Blob(write.data.to_vec());
+        self.letter(refused_id(write, from), &letter, value, &original, from);
     }
 
     fn dead_letter(&mut self, letter: &DeadLetter, from: &Fetched) {
         let original = DeadLetter::original_headers(&from.record.headers);
-        self.letter(letter, &original, from);
+        let value = blob(from.record.value.as_ref());
+        self.letter(letter_id(from), letter, value, &original, from);
     }
 
-    /// A record that nobody can read is a dead letter of this sink.
     fn unreadable(&mut self, reason: &str, from: &Fetched) {
-        let letter = DeadLetter {
-            tenant: "default".into(),
-            topic: from.partition.topic.to_string(),
-            partition: from.partition.number,
-            offset: from.offset,
-            kind: FailureKind::Record,
-            reason: reason.to_owned(),
-            attempt: 1,
-            graph: None,
-            version: None,
-            execution: None,
-            step: None,
-        };
-        self.letter(&letter, &from.record.headers, from);
+        let letter = unreadable(reason, from);
+        let value = blob(from.record.value.as_ref());
+        self.letter(letter_id(from), &letter, value, &from.record.headers, from);
     }
 
-    fn letter(&mut self, letter: &DeadLetter, original: &[(String, bytes::Bytes)], from: &Fetched) {
-        let id = match &*from.partition.topic {
-            topics::catalog::DEAD_LETTERS => format!("{}-{}", from.partition.number, from.offset),
-            other => format!("{other}-{}-{}", from.partition.number, from.offset),
-        };
+    fn letter(
+        &mut self,
+        id: String,
+        letter: &DeadLetter,
+        value: Value,
+        original: &[(String, bytes::Bytes)],
+        from: &Fetched,
+    ) {
         let row: [Value; DEAD_LETTER_COLUMNS] = [
             id.into(),
             letter.tenant.as_str().into(),
@@ -236,13 +204,69 @@ impl Rows {
             letter.partition.into(),
             letter.offset.into(),
             blob(from.record.key.as_ref()),
-            blob(from.record.value.as_ref()),
+            value,
             headers(original).into(),
             from.record.timestamp_ms.into(),
             Value::Null,
         ];
         self.dead_letters.extend(row);
     }
+}
+
+/// The id of the dead letter that a record is.
+pub(crate) fn letter_id(from: &Fetched) -> String {
+    let Fetched {
+        partition, offset, ..
+    } = from;
+    match &*partition.topic {
+        topics::catalog::DEAD_LETTERS => format!("{}-{offset}", partition.number),
+        other => format!("{other}-{}-{offset}", partition.number),
+    }
+}
+
+/// The id of the dead letter that a refused row is: that of its place, so that landing it again gives the same row.
+pub(crate) fn refused_id(write: &Write, from: &Fetched) -> String {
+    let (topic, partition) = (&from.partition.topic, from.partition.number);
+    let Fetched { offset, .. } = from;
+    format!(
+        "{topic}-{partition}-{offset}-{}-{}",
+        write.number, write.sink
+    )
+}
+
+/// A record that nobody can read is a dead letter of this sink.
+pub(crate) fn unreadable(reason: &str, from: &Fetched) -> DeadLetter {
+    DeadLetter {
+        tenant: "default".into(),
+        topic: from.partition.topic.to_string(),
+        partition: from.partition.number,
+        offset: from.offset,
+        kind: FailureKind::Record,
+        reason: reason.to_owned(),
+        attempt: 1,
+        graph: None,
+        version: None,
+        execution: None,
+        step: None,
+    }
+}
+
+/// An event that its table does not take is a dead letter of this sink.
+pub(crate) fn refused(write: &Write, reason: &str, from: &Fetched) -> DeadLetter {
+    DeadLetter {
+        tenant: write.tenant.clone(),
+        kind: FailureKind::Sink,
+        graph: Some(write.graph.clone()),
+        version: Some(hex::encode(write.version)),
+        execution: Some(write.execution),
+        step: Some(write.step.clone()),
+        ..unreadable(reason, from)
+    }
+}
+
+/// What stands for the headers of a refused event.
+pub(crate) fn refused_headers(write: &Write) -> [(String, bytes::Bytes); 1] {
+    [("content-type".to_owned(), write.content_type.clone().into())]
 }
 
 /// Most lists are empty.

@@ -1,6 +1,6 @@
 //! The history's tables are cut by days (UTC), so that a day is dropped at once when it is old. Pure.
 
-use schemas::ExecutionId;
+use schemas::{ExecutionId, calendar};
 
 const DAY_MS: i64 = 86_400_000;
 /// Days ahead that always have their part.
@@ -17,10 +17,7 @@ impl Day {
 
     /// The day of the time that an execution's id begins with.
     pub(super) fn of(execution: &ExecutionId) -> Self {
-        let ms = execution.0[..6]
-            .iter()
-            .fold(0, |ms, byte| ms << 8 | i64::from(*byte));
-        Self::of_ms(ms)
+        Self::of_ms(execution.time_ms() as i64)
     }
 
     /// The least id of it, as a uuid.
@@ -35,13 +32,13 @@ impl Day {
 
     /// Its first moment, for `timestamptz`.
     pub(super) fn first_moment(self) -> String {
-        let (year, month, day) = self.date();
+        let (year, month, day) = calendar::civil(self.0);
         format!("{year:04}-{month:02}-{day:02} 00:00:00+00")
     }
 
     /// What a part of a table is called after it: `20260131`.
     pub(super) fn suffix(self) -> String {
-        let (year, month, day) = self.date();
+        let (year, month, day) = calendar::civil(self.0);
         format!("{year:04}{month:02}{day:02}")
     }
 
@@ -53,31 +50,7 @@ impl Day {
         }
         let number = |range: std::ops::Range<usize>| suffix[range].parse::<i64>().ok();
         let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
-        // days from civil (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms")
-        let year = if month <= 2 { year - 1 } else { year };
-        let era = year.div_euclid(400);
-        let of_era = year.rem_euclid(400);
-        let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-        let days = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-        Some(Self(era * 146_097 + days - 719_468))
-    }
-
-    /// Civil from days, the same source.
-    fn date(self) -> (i64, i64, i64) {
-        let days = self.0 + 719_468;
-        let era = days.div_euclid(146_097);
-        let of_era = days.rem_euclid(146_097);
-        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let shifted = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 {
-            shifted + 3
-        } else {
-            shifted - 9
-        };
-        let year = year + era * 400 + i64::from(month <= 2);
-        (year, month, day)
+        calendar::days(year, month, day).map(Self)
     }
 }
 

@@ -90,88 +90,61 @@ impl Postgres {
         })
     }
 
-    fn migrate(&mut self) -> Result<(), SinkError> {
-        if self.made {
-            return Ok(());
-        }
-        let Self {
-            runtime,
-            options,
-            place,
-            writers,
-            ..
-        } = self;
-        let writer = &mut writers[0];
-        let made = runtime.block_on(async {
-            let connection = writer.open(place).await?;
-            open::migrate(connection, options.history).await
+    /// Asks something through one of the connections. After an error it is made anew.
+    fn ask<T>(
+        &mut self,
+        writer: usize,
+        work: impl AsyncFnOnce(&mut PgConnection, &Options) -> Result<T, sqlx::Error>,
+    ) -> Result<T, SinkError> {
+        let (writer, options) = (&mut self.writers[writer], &self.options);
+        let asked = self.runtime.block_on(async {
+            let connection = writer.open(&self.place).await?;
+            work(connection, options).await
         });
-        made.map_err(|e| {
+        asked.map_err(|e| {
             writer.connection = None;
             fault::of(&options.name, &e)
-        })?;
-        self.made = true;
+        })
+    }
+
+    fn migrate(&mut self) -> Result<(), SinkError> {
+        if !self.made {
+            self.ask(0, async |connection, options| {
+                open::migrate(connection, options.history).await
+            })?;
+            self.made = true;
+        }
         Ok(())
     }
 
-    /// Which days the rows of a batch need a part for.
+    /// Makes parts for the days that the rows of a batch need.
     fn prepare(&mut self, batch: &Batch, today: Day) -> Result<(), SinkError> {
         self.migrate()?;
         let kept = keep::kept_days(self.options.retention);
         let mut wanted: Vec<Day> = days::ahead(today).collect();
         if self.options.history {
-            wanted.extend(batch.landings.iter().filter_map(|landing| landing.day()));
+            wanted.extend(batch.landings.iter().filter_map(Landing::day));
         }
         wanted.retain(|day| !self.days.contains(day) && days::has_part(*day, today, kept));
         wanted.sort_unstable();
         wanted.dedup();
-        if wanted.is_empty() {
-            return Ok(());
+        for day in wanted {
+            self.ask(0, async |connection, options| {
+                keep::add(connection, day, options.history).await
+            })?;
+            self.days.insert(day);
         }
-        let Self {
-            runtime,
-            options,
-            place,
-            writers,
-            days,
-            ..
-        } = self;
-        let writer = &mut writers[0];
-        let made = runtime.block_on(async {
-            let connection = writer.open(place).await?;
-            for day in wanted {
-                keep::add(connection, day, options.history).await?;
-                days.insert(day);
-            }
-            Ok::<_, sqlx::Error>(())
-        });
-        made.map_err(|e| {
-            writer.connection = None;
-            fault::of(&options.name, &e)
-        })
+        Ok(())
     }
 }
 
 impl Kind for Postgres {
     fn position(&mut self, partition: &Partition) -> Result<Option<i64>, SinkError> {
         self.migrate()?;
-        let Self {
-            runtime,
-            options,
-            place,
-            writers,
-            ..
-        } = self;
-        let share = share_of(partition, writers.len());
-        let writer = &mut writers[share];
-        let found = runtime.block_on(async {
-            let connection = writer.open(place).await?;
+        let writer = share_of(partition, self.writers.len());
+        self.ask(writer, async |connection, _| {
             let found = positions(connection, [partition]).await?;
-            Ok::<_, sqlx::Error>(found.get(partition).copied())
-        });
-        found.map_err(|e| {
-            writer.connection = None;
-            fault::of(&options.name, &e)
+            Ok(found.get(partition).copied())
         })
     }
 
@@ -223,26 +196,13 @@ impl Kind for Postgres {
     fn tidy(&mut self, now_ms: i64) -> Result<(), SinkError> {
         let today = Day::of_ms(now_ms);
         self.prepare(&Batch::default(), today)?;
-        let Self {
-            runtime,
-            options,
-            place,
-            writers,
-            days,
-            ..
-        } = self;
-        let Some(kept) = keep::kept_days(options.retention) else {
+        let Some(kept) = keep::kept_days(self.options.retention) else {
             return Ok(());
         };
-        let writer = &mut writers[0];
-        let dropped = runtime.block_on(async {
-            let connection = writer.open(place).await?;
-            keep::drop_old(connection, Day(today.0 - kept), options.history).await
-        });
-        days.retain(|day| day.0 >= today.0 - kept);
-        dropped.map_err(|e| {
-            writer.connection = None;
-            fault::of(&options.name, &e)
+        let oldest = Day(today.0 - kept);
+        self.days.retain(|day| *day >= oldest);
+        self.ask(0, async |connection, options| {
+            keep::drop_old(connection, oldest, options.history).await
         })
     }
 }

@@ -5,14 +5,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use schemas::ExecutionId;
-use schemas::records::{DeadLetter, FailureKind, Output, Payload, SegmentResult};
+use schemas::records::{DeadLetter, Output, Payload, SegmentResult};
 use scylla::value::{CqlValue, MaybeUnset};
 use serde_json::json;
 use topics::Fetched;
-use topics::catalog::DEAD_LETTERS;
 
 use crate::batch::{Landing, Row};
-use crate::rows::{headers, list, logs};
+use crate::rows::{headers, letter_id, list, logs, refused_headers, refused_id};
 use crate::writes::Write;
 
 const DAY_MS: i64 = 86_400_000;
@@ -265,21 +264,8 @@ fn content(output: &Output) -> [Value; 9] {
     ]
 }
 
-/// A record that nobody can read is a dead letter of this sink.
 fn unreadable(reason: &str, from: &Fetched, time_us: i64, rows: &mut Vec<OurRow>) {
-    let letter = DeadLetter {
-        tenant: "default".into(),
-        topic: from.partition.topic.to_string(),
-        partition: from.partition.number,
-        offset: from.offset,
-        kind: FailureKind::Record,
-        reason: reason.to_owned(),
-        attempt: 1,
-        graph: None,
-        version: None,
-        execution: None,
-        step: None,
-    };
+    let letter = crate::rows::unreadable(reason, from);
     let content = Content {
         key: from.record.key.as_deref(),
         value: from.record.value.as_deref(),
@@ -288,8 +274,7 @@ fn unreadable(reason: &str, from: &Fetched, time_us: i64, rows: &mut Vec<OurRow>
     dead_letter(&letter_id(from), &letter, content, from, time_us, rows);
 }
 
-/// An event that its table does not take is a dead letter of this sink; its id is that of its place, so that landing it
-/// again gives the same row.
+/// An event that its table does not take.
 pub(super) fn refused(
     write: &Write,
     reason: &str,
@@ -297,33 +282,20 @@ pub(super) fn refused(
     time_us: i64,
     rows: &mut Vec<OurRow>,
 ) {
-    let letter = DeadLetter {
-        tenant: write.tenant.clone(),
-        topic: from.partition.topic.to_string(),
-        partition: from.partition.number,
-        offset: from.offset,
-        kind: FailureKind::Sink,
-        reason: reason.to_owned(),
-        attempt: 1,
-        graph: Some(write.graph.clone()),
-        version: Some(hex::encode(write.version)),
-        execution: Some(write.execution),
-        step: Some(write.step.clone()),
-    };
+    let letter = crate::rows::refused(write, reason, from);
     let content = Content {
         key: from.record.key.as_deref(),
         value: Some(&write.data),
-        headers: headers(&[("content-type".to_owned(), write.content_type.clone().into())]),
+        headers: headers(&refused_headers(write)),
     };
-    let Fetched {
-        partition, offset, ..
-    } = from;
-    let (topic, partition) = (&partition.topic, partition.number);
-    let id = format!(
-        "{topic}-{partition}-{offset}-{}-{}",
-        write.number, write.sink
+    dead_letter(
+        &refused_id(write, from),
+        &letter,
+        content,
+        from,
+        time_us,
+        rows,
     );
-    dead_letter(&id, &letter, content, from, time_us, rows);
 }
 
 struct Content<'a> {
@@ -376,11 +348,4 @@ fn dead_letter(
         row,
         time_us,
     ));
-}
-
-fn letter_id(from: &Fetched) -> String {
-    match &*from.partition.topic {
-        DEAD_LETTERS => format!("{}-{}", from.partition.number, from.offset),
-        other => format!("{other}-{}-{}", from.partition.number, from.offset),
-    }
 }
