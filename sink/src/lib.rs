@@ -6,6 +6,7 @@
 mod batch;
 #[cfg(feature = "broken")]
 mod broken;
+mod clock;
 mod destination;
 mod error;
 mod postgres;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
 use topics::{Log, Partition};
@@ -253,9 +253,7 @@ impl Owner {
             return;
         }
         self.tidied = Some(Instant::now());
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now_ms = since.map_or(0, |since| since.as_millis() as i64);
-        if let Err(error) = self.destination.0.tidy(now_ms) {
+        if let Err(error) = self.destination.0.tidy(crate::clock::now_ms()) {
             tracing::warn!("{error}");
         }
     }

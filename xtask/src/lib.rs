@@ -8,6 +8,7 @@ pub mod prove;
 pub mod proxy;
 pub mod run;
 pub mod services;
+pub mod tests;
 pub mod tidy;
 
 use std::path::{Path, PathBuf};

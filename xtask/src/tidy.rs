@@ -60,7 +60,12 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
     ("schema_registry_converter::", &["topics/src/registry"]),
     (
         "scylla::client",
-        &["sink/src/scylla", "sink/tests", "benches/src/landing"],
+        &[
+            "sink/src/scylla",
+            "sink/tests",
+            "benches/src/landing",
+            "cli/tests/it/kafka/sinks",
+        ],
     ),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),

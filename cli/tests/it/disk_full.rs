@@ -9,10 +9,10 @@ use crate::kill;
 use crate::weir::{Start, Weir, file, guest, until};
 
 /// A small disk of its own, in memory; gone with the value.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn new(at: &Path, mib: u32) -> Self {
+    pub(crate) fn new(at: &Path, mib: u32) -> Self {
         std::fs::create_dir_all(at).unwrap();
         let disk = Self(at.to_owned());
         let mounted = Command::new("mount")
@@ -33,6 +33,25 @@ impl Disk {
             .status()
             .unwrap();
         assert!(resized.success());
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Takes all the room that there is.
+    pub(crate) fn fill(&self) {
+        let filled = Command::new("dd")
+            .args(["if=/dev/zero", "bs=64k", "status=none"])
+            .arg(format!("of={}", self.0.join("filler").display()))
+            .output();
+        // it ends because there is no room
+        assert!(!filled.unwrap().status.success());
+    }
+
+    /// Gives back what `fill` took.
+    pub(crate) fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Days of the history: a part for each that is kept, made before rows land in it, and dropped when it is old.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
@@ -16,11 +16,6 @@ const BY_TIME: &str = "weir_dead_letters";
 pub(super) fn kept_days(retention: Option<Duration>) -> Option<i64> {
     let days = |kept: Duration| kept.as_secs().div_ceil(DAY.as_secs()).max(1) as i64;
     retention.map(days)
-}
-
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as i64)
 }
 
 fn tables(history: bool) -> impl Iterator<Item = &'static str> {

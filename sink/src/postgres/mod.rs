@@ -11,6 +11,7 @@ mod check;
 mod columns;
 mod days;
 mod fault;
+mod fields;
 mod keep;
 mod open;
 mod tables;
@@ -18,7 +19,8 @@ mod tables;
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::join_all;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection};
+use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Row as _};
 use tokio::runtime::Runtime;
 use topics::Partition;
@@ -29,6 +31,7 @@ use crate::error::SinkError;
 use crate::rows::Rows;
 use columns::{DEAD_LETTERS, EXECUTIONS, OUTPUTS, Table};
 use days::Day;
+use fields::{Arrays, Columns};
 use tables::{Group, Row};
 
 pub use check::Wanted;
@@ -50,6 +53,8 @@ struct Writer {
     connection: Option<PgConnection>,
     /// Partitions whose row in `weir_positions` is there.
     known: HashSet<Partition>,
+    /// Of users' tables, as they were when last asked.
+    tables: HashMap<String, Columns>,
     /// A write has failed: what has become of its transaction is asked before the next one.
     uncertain: bool,
 }
@@ -78,6 +83,7 @@ impl Postgres {
         let writers = (0..writers.max(1)).map(|_| Writer {
             connection: None,
             known: HashSet::new(),
+            tables: HashMap::new(),
             uncertain: false,
         });
         Ok(Self {
@@ -149,7 +155,7 @@ impl Kind for Postgres {
     }
 
     fn land(&mut self, batch: &Batch, stored: &mut Stored) -> Result<Landed, SinkError> {
-        self.prepare(batch, Day::of_ms(keep::now_ms()))?;
+        self.prepare(batch, Day::of_ms(crate::clock::now_ms()))?;
         let Self {
             runtime,
             options,
@@ -267,7 +273,7 @@ impl Writer {
         }
         let mut careful = false;
         loop {
-            let known = &mut self.known;
+            let (known, tables) = (&mut self.known, &mut self.tables);
             let connection = match &mut self.connection {
                 Some(connection) => connection,
                 none => none.insert(PgConnection::connect_with(place).await.map_err(fail)?),
@@ -278,7 +284,7 @@ impl Writer {
                 stored,
                 careful,
             };
-            match attempt.run(connection, known).await {
+            match attempt.run(connection, known, tables).await {
                 Ok(landed) => return Ok(landed),
                 // a row of a user's: once more, one by one
                 Err(Trouble::Row(_)) if !careful => careful = true,
@@ -382,6 +388,7 @@ impl Attempt<'_, '_> {
         &self,
         connection: &mut PgConnection,
         known: &mut HashSet<Partition>,
+        tables: &mut HashMap<String, Columns>,
     ) -> Result<Landed, Trouble> {
         let history = self.options.history;
         let mut transaction = connection.begin().await?;
@@ -409,12 +416,13 @@ impl Attempt<'_, '_> {
                 .execute(&mut *transaction)
                 .await?;
             for group in &groups {
-                let (statement, rows) = (group.statement(), group.rows.as_slice());
-                landed.rows += rows.len() as u64;
+                landed.rows += group.rows.len() as u64;
                 if self.careful {
-                    one_by_one(&mut transaction, &statement, group, &mut refused).await?;
+                    // the table may have changed
+                    tables.remove(group.table());
+                    one_by_one(&mut transaction, group, &mut refused).await?;
                 } else {
-                    write(&mut transaction, &statement, rows).await?;
+                    at_once(&mut transaction, group, tables).await?;
                 }
             }
         }
@@ -530,12 +538,41 @@ async fn purge(
         .map(drop)
 }
 
-async fn write(
+/// All rows of a group, or none.
+async fn at_once(
+    connection: &mut PgConnection,
+    group: &Group<'_>,
+    tables: &mut HashMap<String, Columns>,
+) -> Result<(), Trouble> {
+    if !tables.contains_key(group.table()) {
+        let columns = fields::columns(connection, group.table()).await?;
+        tables.insert(group.table().to_owned(), columns);
+    }
+    let arrays = tables
+        .get(group.table())
+        .and_then(|columns| Arrays::of(group, columns));
+    match arrays {
+        Some(arrays) => {
+            let statement = group.statement(&arrays.source);
+            execute(connection, arrays.bind(statement)).await
+        }
+        None => as_json(connection, &group.statement(&group.events()), &group.rows).await,
+    }
+}
+
+async fn as_json(
     connection: &mut PgConnection,
     statement: &str,
     rows: &[Row<'_>],
 ) -> Result<(), Trouble> {
     let query = sqlx::query(AssertSqlSafe(statement.to_owned())).bind(tables::events(rows));
+    execute(connection, query).await
+}
+
+async fn execute(
+    connection: &mut PgConnection,
+    query: Query<'_, sqlx::Postgres, PgArguments>,
+) -> Result<(), Trouble> {
     match query.execute(connection).await {
         Ok(_) => Ok(()),
         Err(error) if fault::is_of_a_row(&error) => Err(Trouble::Row(error)),
@@ -546,16 +583,16 @@ async fn write(
 /// Writes what can be written: a part that fails is halved, until the row that fails is alone. The order stays.
 async fn one_by_one<'b>(
     connection: &mut PgConnection,
-    statement: &str,
     group: &Group<'b>,
     refused: &mut Vec<(Row<'b>, String)>,
 ) -> Result<(), Trouble> {
+    let statement = group.statement(&group.events());
     let mut parts: Vec<_> = std::iter::once(0..group.rows.len()).collect();
     while let Some(part) = parts.pop() {
         sqlx::query("savepoint part")
             .execute(&mut *connection)
             .await?;
-        match write(connection, statement, &group.rows[part.clone()]).await {
+        match as_json(connection, &statement, &group.rows[part.clone()]).await {
             Ok(()) => {
                 sqlx::query("release savepoint part")
                     .execute(&mut *connection)

@@ -14,6 +14,8 @@ pub(super) struct Group<'b> {
     shape: Shape,
     /// In order; of rows with the same key only the last one.
     pub(super) rows: Vec<Row<'b>>,
+    /// Of each row, in the order of the columns.
+    pub(super) fields: Vec<Vec<&'b RawValue>>,
     places: HashMap<String, usize>,
 }
 
@@ -43,14 +45,19 @@ pub(super) fn groups<'b>(
     let mut refused = Vec::new();
     for row in rows {
         match shape(row.write) {
-            Ok((shape, key)) => add(&mut groups, shape, key, row),
+            Ok((shape, key, fields)) => add(&mut groups, (shape, key), row, fields),
             Err(why) => refused.push((row, why)),
         }
     }
     (groups, refused)
 }
 
-fn add<'b>(groups: &mut Vec<Group<'b>>, shape: Shape, key: Option<String>, row: Row<'b>) {
+fn add<'b>(
+    groups: &mut Vec<Group<'b>>,
+    (shape, key): (Shape, Option<String>),
+    row: Row<'b>,
+    fields: Vec<&'b RawValue>,
+) {
     // it may not overtake one of its key, nor one whose key nobody can compare with its own
     let after = groups.iter().rposition(|group| {
         let Some(key) = &key else { return false };
@@ -64,6 +71,7 @@ fn add<'b>(groups: &mut Vec<Group<'b>>, shape: Shape, key: Option<String>, row: 
             groups.push(Group {
                 shape,
                 rows: Vec::new(),
+                fields: Vec::new(),
                 places: HashMap::new(),
             });
             let last = groups.len() - 1;
@@ -72,7 +80,10 @@ fn add<'b>(groups: &mut Vec<Group<'b>>, shape: Shape, key: Option<String>, row: 
     };
     let replaces = group.shape.mode != WriteMode::Insert;
     match key.as_ref().and_then(|key| group.places.get(key)) {
-        Some(place) if replaces => group.rows[*place] = row,
+        Some(place) if replaces => {
+            group.rows[*place] = row;
+            group.fields[*place] = fields;
+        }
         // the first of a key stands
         Some(_) => {}
         None => {
@@ -80,12 +91,15 @@ fn add<'b>(groups: &mut Vec<Group<'b>>, shape: Shape, key: Option<String>, row: 
                 group.places.insert(key, group.rows.len());
             }
             group.rows.push(row);
+            group.fields.push(fields);
         }
     }
 }
 
-/// What kind of row it is, and the text of its key, where the sink has one.
-fn shape(write: &Write) -> Result<(Shape, Option<String>), String> {
+/// What kind of row it is, the text of its key, where the sink has one, and its fields.
+type Shaped<'b> = (Shape, Option<String>, Vec<&'b RawValue>);
+
+fn shape(write: &Write) -> Result<Shaped<'_>, String> {
     let (table, mode, key, columns) = match &*write.target {
         Target::Postgres {
             table,
@@ -109,27 +123,42 @@ fn shape(write: &Write) -> Result<(Shape, Option<String>), String> {
         WriteMode::Delete => key.contains(name),
         _ => columns.is_empty() || columns.contains(name) || key.contains(name),
     };
-    let names: Vec<String> = event.keys().filter(is_written).cloned().collect();
+    let values = key.iter().filter_map(|name| event.get(name));
+    let text: Vec<&str> = values.map(|value| value.get()).collect();
+    let text = (!key.is_empty()).then(|| text.join("\u{1f}"));
+    let written = event.into_iter().filter(|(name, _)| is_written(&name));
+    let (names, fields): (Vec<String>, Vec<&RawValue>) = written.unzip();
     if names.is_empty() {
         return Err(format!(
             "the event has no field that is a column of table {table}"
         ));
     }
-    let values = key.iter().filter_map(|name| event.get(name));
-    let text: Vec<&str> = values.map(|value| value.get()).collect();
-    let text = (!key.is_empty()).then(|| text.join("\u{1f}"));
     let shape = Shape {
         table: table.clone(),
         mode,
         key: key.clone(),
         columns: names,
     };
-    Ok((shape, text))
+    Ok((shape, text, fields))
 }
 
 impl Group<'_> {
-    /// `$1` is a JSON list of events.
-    pub(super) fn statement(&self) -> String {
+    pub(super) fn table(&self) -> &str {
+        &self.shape.table
+    }
+
+    pub(super) fn columns(&self) -> &[String] {
+        &self.shape.columns
+    }
+
+    /// Rows `r` of the table, where `$1` is a JSON list of events.
+    pub(super) fn events(&self) -> String {
+        let table = quoted_table(&self.shape.table);
+        format!("jsonb_populate_recordset(null::{table}, $1::jsonb) as r")
+    }
+
+    /// `events`: where the rows `r` come from.
+    pub(super) fn statement(&self, events: &str) -> String {
         let Shape {
             table,
             mode,
@@ -138,7 +167,6 @@ impl Group<'_> {
         } = &self.shape;
         let table = quoted_table(table);
         let names = list(columns, "");
-        let events = format!("jsonb_populate_recordset(null::{table}, $1::jsonb) as r");
         let insert = format!(
             "insert into {table} ({names}) select {} from {events}",
             list(columns, "r.")
@@ -188,7 +216,8 @@ impl Group<'_> {
             .collect();
         (*mode == WriteMode::Insert).then(|| {
             format!(
-                "select 1 from {table} as t, jsonb_populate_recordset(null::{table}, $1::jsonb) as r where {} limit 1",
+                "select 1 from {table} as t, {} where {} limit 1",
+                self.events(),
                 same.join(" and ")
             )
         })
@@ -307,12 +336,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            groups[0].statement(),
+            groups[0].statement(&groups[0].events()),
             r#"insert into "shop"."orders" ("a", "id") select r."a", r."id" from jsonb_populate_recordset(null::"shop"."orders", $1::jsonb) as r on conflict ("id") do update set "a" = excluded."a""#
         );
         assert!(
             groups[3]
-                .statement()
+                .statement("events")
                 .starts_with(r#"delete from "shop"."orders" as t using "#)
         );
     }

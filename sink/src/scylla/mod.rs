@@ -173,6 +173,11 @@ async fn land(
     let times: Vec<i64> = times.collect();
     #[cfg(feature = "broken")]
     let times = crate::broken::times(batch, times);
+    #[cfg(feature = "broken")]
+    if crate::broken::is("position-outside") {
+        open.send(positions(open, batch, bases)).await?;
+        crate::broken::kill_at("before-commit");
+    }
 
     let mut rows = Vec::new();
     for (landing, time_us) in batch.landings.iter().zip(&times) {
@@ -206,6 +211,16 @@ async fn land(
     if history {
         purge(open, batch, &times).await?;
     }
+    #[cfg(feature = "broken")]
+    crate::broken::kill_at("before-commit");
+    open.send(positions(open, batch, bases)).await?;
+    #[cfg(feature = "broken")]
+    crate::broken::kill_at("after-commit");
+    Ok(landed)
+}
+
+/// How far the batch's partitions have landed with it.
+fn positions(open: &Open, batch: &Batch, bases: &[Base]) -> Vec<Write> {
     let positions = batch.progress.iter().zip(bases).map(|(progress, base)| {
         let Partition { topic, number } = &progress.partition;
         let values = [
@@ -223,12 +238,7 @@ async fn land(
             event: None,
         }
     });
-    #[cfg(feature = "broken")]
-    crate::broken::kill_at("before-commit");
-    open.send(positions.collect()).await?;
-    #[cfg(feature = "broken")]
-    crate::broken::kill_at("after-commit");
-    Ok(landed)
+    positions.collect()
 }
 
 /// The letters stay as rows that say what they were; their bytes go. The first purge counts. One is purged after it has been written,

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use store::Store;
 use tokio::runtime::Handle;
 use topics::{Log, Partition, TopicId};
 
+use crate::clock::now_us;
 use crate::error::SinkError;
 
 /// Where the times come from.
@@ -75,11 +75,4 @@ impl WriteTimes {
         self.known.insert(partition.clone(), base.clone());
         Ok(base)
     }
-}
-
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
 }

@@ -21,6 +21,13 @@ impl Seed {
         Self { seed, dice }
     }
 
+    /// For a thread of its own; what it chooses follows from this one.
+    pub(crate) fn another(&mut self) -> Self {
+        let seed = self.dice.below(u64::from(u32::MAX));
+        let dice = Dice::new(seed);
+        Self { seed, dice }
+    }
+
     /// One of 0, 1, … `below` - 1.
     pub(crate) fn below(&mut self, below: usize) -> usize {
         self.dice.below(below as u64) as usize

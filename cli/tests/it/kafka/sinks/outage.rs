@@ -1,0 +1,119 @@
+//! T19: a database is down, or its disk is full; it holds up itself alone.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::super::cluster::Cluster;
+use super::super::process::Process;
+use super::databases::{Cassandra, Database, Postgres};
+use super::results::{Count, Results};
+use super::{ROWS, WIDE, recipe};
+use crate::disk_full::Disk;
+use crate::proof::{Row, full};
+use crate::weir::until;
+
+/// The tables that are made from now on, and what there are, lie on a small disk.
+fn onto(postgres: &Postgres, disk: &Path) {
+    let owned = std::process::Command::new("chown")
+        .args(["-R", "postgres"])
+        .arg(disk)
+        .status();
+    // where we are not root, the server runs as who we are
+    drop(owned);
+    postgres.sql(&format!(
+        "create tablespace small location '{}'",
+        disk.display()
+    ));
+    postgres.sql("alter role postgres set default_tablespace = small");
+    postgres.sql("alter table latest set tablespace small");
+}
+
+#[test]
+fn a_database_that_is_down_holds_up_itself_alone() {
+    let cluster = Cluster::new(1);
+    let outage = Duration::from_secs(if full() { 60 } else { 4 });
+    let begun = Instant::now();
+    let (mut postgres, mut cassandra) = (Postgres::start(), Cassandra::start());
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let disk = Disk::new(&folder.path().join("disk"), 200);
+    onto(&postgres, disk.path());
+    let mut results = Results::of(
+        &cluster,
+        "outage",
+        100,
+        &[(ROWS, &postgres), (WIDE, &cassandra)],
+    );
+    let both = recipe(&[(ROWS, &postgres), (WIDE, &cassandra)], true);
+    let sink = Process::start_all(&cluster, &both, 1);
+    results.add(10_000);
+    let landed = |database: &dyn Database, count: usize| {
+        until("all has landed", || database.settled() >= count);
+    };
+    landed(&postgres, results.count);
+    landed(&cassandra, results.count);
+
+    // the other goes on meanwhile; how many rounds
+    let meanwhile = |results: &mut Results<'_>, other: &dyn Database| {
+        let since = Instant::now();
+        let mut rounds = 0;
+        while since.elapsed() < outage || rounds == 0 {
+            results.add(1_000);
+            rounds += 1;
+            landed(other, results.count);
+        }
+        rounds
+    };
+    postgres.server.kill().unwrap();
+    let mut rounds = meanwhile(&mut results, &cassandra);
+    postgres.server.restart().unwrap();
+    landed(&postgres, results.count);
+
+    cassandra.kill();
+    rounds += meanwhile(&mut results, &postgres);
+    cassandra.restart();
+    landed(&cassandra, results.count);
+
+    disk.fill();
+    // what has room in the tables' files still lands
+    let mut filled = 0;
+    until("the disk is full", || {
+        results.add(2_000);
+        filled += 2_000;
+        landed(&cassandra, results.count);
+        sink[0].said().contains("No space left on device")
+    });
+    rounds += meanwhile(&mut results, &cassandra);
+    let behind = results.count - postgres.settled();
+    disk.empty();
+    landed(&postgres, results.count);
+    landed(&cassandra, results.count);
+
+    Process::stop_all(sink);
+    let counts = [results.count(&postgres), results.count(&cassandra)];
+    let stale = results.stale(&postgres) + results.stale(&cassandra);
+    let dead = postgres.dead() + cassandra.dead();
+    eprintln!("T19: {counts:?}, {stale} stale, {dead} dead, {rounds} rounds meanwhile");
+    let right = counts == [Count::default(), Count::default()] && (stale, dead) == (0, 0);
+    Row {
+        id: "T19",
+        title: "one of two databases is down: Postgres, Cassandra, Postgres's disk full",
+        injected: 3,
+        expected: format!(
+            "{} results, a row each in both; each fault for {} s, in which the other took {} as they came; {behind} were waiting for room",
+            results.count,
+            outage.as_secs(),
+            rounds * 1_000
+        ),
+        lost: counts.iter().map(|count| count.lost).sum(),
+        duplicated: counts.iter().map(|count| count.duplicated).sum(),
+        passed: right && behind > 0,
+        took: begun.elapsed(),
+        seed: None,
+    }
+    .keep();
+    assert!(
+        right,
+        "{counts:?}, {stale} keys without their last update, {dead} dead"
+    );
+    assert!(behind > 0, "the full disk took everything");
+}
