@@ -33,8 +33,7 @@ test: prerequisites
 
 tests:
 	# more at once than cores: most of the time they wait for servers
-	RUST_TEST_THREADS=4 target/tested/xtask tests $(TESTED)
-	$(CARGO) test $(TESTED) --doc
+	RUST_TEST_THREADS=4 $(CARGO) test $(TESTED)
 	$(CARGO) test --quiet --manifest-path sdk/rust/Cargo.toml --target-dir target/sdk
 
 lint: lint-code deny

@@ -8,7 +8,6 @@ pub mod prove;
 pub mod proxy;
 pub mod run;
 pub mod services;
-pub mod tests;
 pub mod tidy;
 
 use std::path::{Path, PathBuf};

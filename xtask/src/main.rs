@@ -30,12 +30,6 @@ enum Task {
     Run(xtask::run::Options),
     /// Check what the compiler does not: which crate knows which, where a library is named
     Tidy,
-    /// Run all test programs, two at a time; what they say is kept in target/tests
-    Tests {
-        /// What `cargo test` is told of how to build them
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        cargo: Vec<String>,
-    },
     /// Run the fault tests at their full size; write target/prove.json
     Prove {
         /// Only these, separated by commas
@@ -64,14 +58,6 @@ fn run(task: Task) -> Result<ExitCode> {
             let untidy = xtask::tidy::check(&xtask::root())?;
             untidy.iter().for_each(say);
             Ok(if untidy.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
-        }
-        Task::Tests { cargo } => {
-            let passed = xtask::tests::run(&xtask::root(), &cargo)?;
-            Ok(if passed {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE

@@ -32,7 +32,7 @@ enum Way {
     CopyBinary,
     /// An array for each column.
     Unnest,
-    /// The sink's own statement.
+    /// What the sink does where a field is no text.
     Json,
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
     let (history_per_s, history_us) = histories[PAIRS / 2];
     let note = format!(
         "rows/s and CPU µs a row of this process, median of {PAIRS} pairs of {ROWS} rows of 600 B, {BATCH} a transaction, one connection each: {}; \
-         tried: {}; to its own statement bare {:.2} ×; to single inserts {:.1} × (target ≥ 10); with two writers, as by default, {:.2} ×; \
+         tried: {}; to a list of JSON objects, bare, {:.2} ×; to single inserts {:.1} × (target ≥ 10); with two writers, as by default, {:.2} ×; \
          history {history_per_s:.0} rows/s, {history_us:.1} µs a row; {}",
         told.join("; "),
         tried.join(", "),

@@ -92,13 +92,13 @@ impl<'b> Arrays<'b> {
                 column.push(text(field, matches!(*of, JSON | JSONB))?);
             }
         }
-        let list = |of: &dyn Fn((usize, (&String, &&str))) -> String| {
-            let all = names.iter().zip(&types).enumerate().map(of);
-            all.collect::<Vec<_>>().join(", ")
-        };
-        let cast = list(&|(place, (name, of))| format!("c{place}::{of} as {}", quoted(name)));
-        let arrays = list(&|(place, _)| format!("${}::text[]", place + 1));
-        let places = list(&|(place, _)| format!("c{place}"));
+        let (mut cast, mut arrays, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (name, of)) in names.iter().zip(&types).enumerate() {
+            cast.push(format!("c{place}::{of} as {}", quoted(name)));
+            arrays.push(format!("${}::text[]", place + 1));
+            places.push(format!("c{place}"));
+        }
+        let (cast, arrays, places) = (cast.join(", "), arrays.join(", "), places.join(", "));
         Some(Self {
             source: format!("(select {cast} from unnest({arrays}) as u({places})) as r"),
             values,

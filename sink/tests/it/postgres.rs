@@ -24,6 +24,8 @@ sinks:
   latest: { postgres: { to: shop, table: shop.latest, mode: upsert, key: [id] }, from: [t] }
   gone: { postgres: { to: shop, table: shop.latest, mode: delete, key: [id] }, from: [t] }
   elsewhere: { postgres: { to: other, table: orders }, from: [t] }
+  texts: { postgres: { to: shop, table: texts }, from: [t] }
+  json: { postgres: { to: shop, table: json }, from: [t] }
 ";
 
 struct Line {
@@ -428,4 +430,65 @@ fn days_that_are_old_are_dropped() {
     line.until("select count(*) from weir_executions", "2");
     line.until("select count(*) from weir_executions_default", "0");
     sink.stop().unwrap();
+}
+
+/// Fields that travel as texts, and the same fields beside an array, which makes all of them travel as JSON.
+#[test]
+fn a_column_gets_the_same_however_its_field_travels() {
+    let line = Line::new();
+    line.sql(
+        "create table texts (id bigint, a boolean, b bytea, d smallint, e integer, f text, g json, h cidr, i real, j double precision,
+            k macaddr, l inet, m char(5), n varchar(5), o date, p time, q timestamp(3), r timestamptz, s interval, t timetz,
+            u numeric(6,2), v uuid, w jsonb);
+         create table json (like texts, more text[])",
+    );
+    let fields = [
+        r#""a":true,"b":"\\x00ff","d":-7,"e":"12","f":"a\"b\u00e9","g":{"x":[1,"y"]},"h":"10.0.0.0/8","i":1.5,"j":-2.25,"k":"08:00:2b:01:02:03","l":"::1""#,
+        r#""m":"abc","n":"abc  ","o":"2026-02-28","p":"12:30:00.5","q":"2026-01-01 00:00:00.123456","r":"2026-01-01T00:00:00+02:00","s":"1 day 02:00","t":"01:00+01""#,
+        r#""u":1.005,"v":"00000000-0000-0000-0000-00000000000A","w":"text","g":"text""#,
+        r#""f":12.50,"a":"yes","d":0,"w":12,"u":"-3.999","j":"NaN""#,
+        r#""f":true,"a":0,"w":null,"g":null,"f":null,"u":null"#,
+        // numbers as jsonb writes them
+        r#""f":1e3,"e":1e3,"j":1E-2"#,
+        r#""f":-0,"u":-0.0"#,
+        r#""f":{"x":1},"w":[1,{"y":2}]"#,
+        // which no column takes
+        r#""n":"abcdef""#,
+        r#""m":"abcdef""#,
+        r#""d":40000"#,
+        r#""e":1.5"#,
+        r#""e":[1]"#,
+        r#""u":123456.7"#,
+        r#""v":"no uuid""#,
+        r#""f":"\u0000""#,
+        r#""f":"\ud800""#,
+        r#""o":"2026-02-30""#,
+    ];
+    let sink = line.sink();
+    for (fields, n) in fields.iter().zip(0..) {
+        let texts = format!("{{\"id\":{n},{fields}}}");
+        let json = format!("{{\"id\":{n},{fields},\"more\":[\"z\"]}}");
+        // each a batch of its own: one that has a refused row is written as JSON
+        for (sink, event) in [("texts", &texts), ("json", &json)] {
+            let number = 2 * n + u64::from(sink == "json");
+            line.append(vec![line.result(number, &[(sink, event)])]);
+            let landed = (number + 1).to_string();
+            line.until("select count(*) from weir_executions", &landed);
+        }
+    }
+    sink.stop().unwrap();
+    // a json keeps its text where it travels as one
+    let rows = |table: &str| {
+        line.sql(&format!(
+            "select (to_jsonb(whole) - 'more') || jsonb_build_object('g', whole.g::jsonb) from {table} as whole order by id"
+        ))
+    };
+    assert_eq!(rows("texts"), rows("json"));
+    assert_eq!(line.sql("select count(*) from texts"), "8");
+    let dead = |sink: &str| {
+        line.sql(&format!(
+            r#"select "offset" / 2 from weir_dead_letters where id like '%-{sink}' order by 1"#
+        ))
+    };
+    assert_eq!(dead("texts"), dead("json"));
 }
