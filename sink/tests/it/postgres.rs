@@ -25,7 +25,7 @@ sinks:
   gone: { postgres: { to: shop, table: shop.latest, mode: delete, key: [id] }, from: [t] }
   elsewhere: { postgres: { to: other, table: orders }, from: [t] }
   texts: { postgres: { to: shop, table: texts }, from: [t] }
-  json: { postgres: { to: shop, table: json }, from: [t] }
+  json: { postgres: { to: shop, table: objects }, from: [t] }
 ";
 
 struct Line {
@@ -440,7 +440,7 @@ fn a_column_gets_the_same_however_its_field_travels() {
         "create table texts (id bigint, a boolean, b bytea, d smallint, e integer, f text, g json, h cidr, i real, j double precision,
             k macaddr, l inet, m char(5), n varchar(5), o date, p time, q timestamp(3), r timestamptz, s interval, t timetz,
             u numeric(6,2), v uuid, w jsonb);
-         create table json (like texts, more text[])",
+         create table objects (like texts, more text[])",
     );
     let fields = [
         r#""a":true,"b":"\\x00ff","d":-7,"e":"12","f":"a\"b\u00e9","g":{"x":[1,"y"]},"h":"10.0.0.0/8","i":1.5,"j":-2.25,"k":"08:00:2b:01:02:03","l":"::1""#,
@@ -483,7 +483,7 @@ fn a_column_gets_the_same_however_its_field_travels() {
             "select (to_jsonb(whole) - 'more') || jsonb_build_object('g', whole.g::jsonb) from {table} as whole order by id"
         ))
     };
-    assert_eq!(rows("texts"), rows("json"));
+    assert_eq!(rows("texts"), rows("objects"));
     assert_eq!(line.sql("select count(*) from texts"), "8");
     let dead = |sink: &str| {
         line.sql(&format!(
