@@ -90,13 +90,16 @@ const PROOFS: &[Proof] = &[
     ),
     kafka(
         "T2",
-        "kafka::sinks::each_result_is_a_row_once_when_the_sink_is_killed_around_its_commits",
+        "kafka::sinks::kills::each_result_is_a_row_once_when_the_sink_is_killed_around_its_commits",
     ),
     kafka(
         "T19",
-        "kafka::sinks::a_database_that_is_down_holds_up_itself_alone",
+        "kafka::sinks::outage::a_database_that_is_down_holds_up_itself_alone",
     ),
-    kafka("T28", "kafka::sinks::the_last_update_of_each_key_stands"),
+    kafka(
+        "T28",
+        "kafka::sinks::updates::the_last_update_of_each_key_stands",
+    ),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
 
