@@ -96,7 +96,7 @@ fn add<'b>(
     }
 }
 
-/// What kind of row it is, the text of its key, where the sink has one, and its fields.
+/// What kind of row it is, the text of its key, where the sink has one, and its fields in the order of the columns.
 type Shaped<'b> = (Shape, Option<String>, Vec<&'b RawValue>);
 
 fn shape(write: &Write) -> Result<Shaped<'_>, String> {

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::super::cluster::Cluster;
-use super::super::process::Process;
+use super::super::process::{Process, Recipe};
 use super::super::seed::Seed;
 use super::databases::{Cassandra, Database, Postgres};
 use super::results::{Count, Results};
 use super::{ROWS, WIDE, recipe};
 use crate::proof::{Row, full};
-use crate::weir::{PATIENCE, until};
+use crate::weir::PATIENCE;
 
 /// What was counted of one database.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ fn killed_at_failpoints(
         recipe = recipe.with("WEIR_BROKEN", variant);
     }
     let mut killed = 0;
-    while killed < kills && database.settled() < results.count {
+    while killed < kills && !results.are_settled(database) {
         let place = ["before-commit", "after-commit"][killed % 2];
         let failpoint = format!("{place}={}", 1 + seed.below(3));
         let recipe = recipe.clone().with("WEIR_FAILPOINT", &failpoint);
@@ -44,12 +44,12 @@ fn killed_at_failpoints(
                 killed += 1;
                 break;
             }
-            let settled = database.settled();
             // the rest was less than what it is killed after
-            if settled >= results.count {
+            if results.are_settled(database) {
                 sink.kill();
                 break;
             }
+            let settled = database.settled();
             if at.0 != settled {
                 at = (settled, Instant::now());
             }
@@ -61,7 +61,7 @@ fn killed_at_failpoints(
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    landed(results, to, &recipe);
+    land(results, database, &recipe);
     Seen {
         killed,
         count: results.count(database),
@@ -70,17 +70,18 @@ fn killed_at_failpoints(
 }
 
 /// A sink that nobody kills lands what is left.
-fn landed(results: &Results<'_>, (_, database): (&str, &dyn Database), recipe: &super::Recipe) {
+fn land(results: &Results<'_>, database: &dyn Database, recipe: &Recipe) {
     let sink = Process::start(results.cluster, recipe);
-    until("all has landed", || database.settled() >= results.count);
+    results.until_landed(database);
     Process::stop_all(vec![sink]);
 }
 
 /// All of it a second time, by a sink that does not know that it has landed.
 fn landed_again(results: &Results<'_>, to: (&str, &dyn Database)) -> (Count, usize) {
-    to.1.forget_positions();
-    landed(results, to, &recipe(&[to], true));
-    (results.count(to.1), results.stale(to.1))
+    let (_, database) = to;
+    database.forget_positions();
+    land(results, database, &recipe(&[to], true));
+    (results.count(database), results.stale(database))
 }
 
 #[test]

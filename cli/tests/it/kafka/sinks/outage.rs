@@ -14,12 +14,12 @@ use crate::weir::until;
 
 /// The tables that are made from now on, and what there are, lie on a small disk.
 fn onto(postgres: &Postgres, disk: &Path) {
-    let owned = std::process::Command::new("chown")
-        .args(["-R", "postgres"])
+    // where we are not root, the server runs as who we are, and this fails
+    std::process::Command::new("chown")
+        .arg("postgres")
         .arg(disk)
-        .status();
-    // where we are not root, the server runs as who we are
-    drop(owned);
+        .status()
+        .ok();
     postgres.sql(&format!(
         "create tablespace small location '{}'",
         disk.display()
@@ -34,8 +34,7 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     let outage = Duration::from_secs(if full() { 60 } else { 4 });
     let begun = Instant::now();
     let (mut postgres, mut cassandra) = (Postgres::start(), Cassandra::start());
-    let folder = tempfile::tempdir_in("/tmp").unwrap();
-    let disk = Disk::new(&folder.path().join("disk"), 200);
+    let disk = Disk::new(&cluster.folder().join("disk"), 200);
     onto(&postgres, disk.path());
     let mut results = Results::of(
         &cluster,
@@ -46,11 +45,8 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     let both = recipe(&[(ROWS, &postgres), (WIDE, &cassandra)], true);
     let sink = Process::start_all(&cluster, &both, 1);
     results.add(10_000);
-    let landed = |database: &dyn Database, count: usize| {
-        until("all has landed", || database.settled() >= count);
-    };
-    landed(&postgres, results.count);
-    landed(&cassandra, results.count);
+    results.until_landed(&postgres);
+    results.until_landed(&cassandra);
 
     // the other goes on meanwhile; how many rounds
     let meanwhile = |results: &mut Results<'_>, other: &dyn Database| {
@@ -59,19 +55,19 @@ fn a_database_that_is_down_holds_up_itself_alone() {
         while since.elapsed() < outage || rounds == 0 {
             results.add(1_000);
             rounds += 1;
-            landed(other, results.count);
+            results.until_landed(other);
         }
         rounds
     };
     postgres.server.kill().unwrap();
     let mut rounds = meanwhile(&mut results, &cassandra);
     postgres.server.restart().unwrap();
-    landed(&postgres, results.count);
+    results.until_landed(&postgres);
 
     cassandra.kill();
     rounds += meanwhile(&mut results, &postgres);
     cassandra.restart();
-    landed(&cassandra, results.count);
+    results.until_landed(&cassandra);
 
     disk.fill();
     // what has room in the tables' files still lands
@@ -79,14 +75,14 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     until("the disk is full", || {
         results.add(2_000);
         filled += 2_000;
-        landed(&cassandra, results.count);
+        results.until_landed(&cassandra);
         sink[0].said().contains("No space left on device")
     });
     rounds += meanwhile(&mut results, &cassandra);
     let behind = results.count - postgres.settled();
     disk.empty();
-    landed(&postgres, results.count);
-    landed(&cassandra, results.count);
+    results.until_landed(&postgres);
+    results.until_landed(&cassandra);
 
     Process::stop_all(sink);
     let counts = [results.count(&postgres), results.count(&cassandra)];

@@ -13,6 +13,7 @@ use xtask::checker;
 
 use super::super::cluster::Cluster;
 use super::databases::Database;
+use crate::weir::until;
 
 const CHUNK: usize = 2_000;
 
@@ -24,6 +25,8 @@ pub(super) struct Results<'c> {
     sinks: Vec<&'static str>,
     pub(super) keys: usize,
     pub(super) count: usize,
+    /// What the topic has for other destinations.
+    others: usize,
     /// Of all of them; what is older than the topic keeps would be gone.
     time_ms: u64,
 }
@@ -51,6 +54,7 @@ impl<'c> Results<'c> {
             sinks: destinations.iter().map(|(name, _)| *name).collect(),
             keys,
             count: 0,
+            others: 0,
             time_ms: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap()
@@ -170,6 +174,20 @@ impl<'c> Results<'c> {
             "the log has what was written to it"
         );
         written
+    }
+
+    /// In a topic that has so many for other destinations, which these ones pass over.
+    pub(super) fn after(self, others: usize) -> Self {
+        Self { others, ..self }
+    }
+
+    /// Whether a destination is past all of them.
+    pub(super) fn are_settled(&self, database: &dyn Database) -> bool {
+        database.settled() >= self.others + self.count
+    }
+
+    pub(super) fn until_landed(&self, database: &dyn Database) {
+        until("all has landed", || self.are_settled(database));
     }
 
     /// Holds the rows of `weir_executions` and `weir_outputs` against the log.

@@ -10,21 +10,14 @@ use super::databases::{Cassandra, Database, Postgres};
 use super::results::Results;
 use super::{ROWS, WIDE, recipe};
 use crate::proof::{Row, full};
-use crate::weir::until;
 
 /// How wrong the clock of a sink goes, in seconds.
 const CLOCKS: [&str; 3] = ["0", "-3600", "3600"];
 /// Longer than the group waits for one that is silent, so that two then write to a partition.
 const FROZEN: Duration = Duration::from_millis(2_500);
 
-fn all_landed(results: &Results<'_>, databases: &[(&str, &dyn Database)]) {
-    for (_, database) in databases {
-        until("all has landed", || database.settled() >= results.count);
-    }
-}
-
 /// A first life with a clock that is an hour ahead, a second one with the true clock; keys whose last update does not stand.
-/// `before`: results that are there for other destinations, which this one passes over.
+/// `before`: results that the topic has for other destinations.
 fn stale_after_the_clock_is_set_back(
     cluster: &Cluster,
     name: &'static str,
@@ -33,7 +26,7 @@ fn stale_after_the_clock_is_set_back(
 ) -> usize {
     let database = Cassandra::shared();
     let to: [(&str, &dyn Database); 1] = [(name, &database)];
-    let mut results = Results::of(cluster, name, 100, &to);
+    let mut results = Results::of(cluster, name, 100, &to).after(*before);
     let mut recipe = recipe(&to, false);
     if let Some(variant) = variant {
         recipe = recipe.with("WEIR_BROKEN", variant);
@@ -41,9 +34,7 @@ fn stale_after_the_clock_is_set_back(
     for clock in ["3600", "0"] {
         let sink = Process::start(cluster, &recipe.clone().with("WEIR_CLOCK", clock));
         results.add(1_000);
-        until("all has landed", || {
-            database.settled() >= *before + results.count
-        });
+        results.until_landed(&database);
         sink.kill();
     }
     *before += results.count;
@@ -81,7 +72,9 @@ fn the_last_update_of_each_key_stands() {
         }
     }
     results.add(updates.saturating_sub(results.count));
-    all_landed(&results, &both);
+    for (_, database) in both {
+        results.until_landed(database);
+    }
     Process::stop_all(sinks);
     let seen = both.map(|(_, database)| {
         let stale = results.stale(database);
