@@ -106,6 +106,9 @@ async fn readiness(State(front): State<Front>) -> Response {
         more = tokio::time::timeout(STORE, asked)
             .await
             .unwrap_or_else(|_| vec![("store", Err(format!("no answer within {STORE:?}")))]);
+    } else {
+        // every part may be ready a moment before requests are let through
+        more.push(("process", Err("starting".to_owned())));
     }
     answer(front.board.readiness(more))
 }
@@ -240,5 +243,18 @@ mod tcp {
         fn local_addr(&self) -> std::io::Result<Self::Addr> {
             TcpListener::local_addr(&self.0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_ready_before_requests_are_let_through() {
+        let front = Front::new();
+        front.board.note("lanes", Ok(()));
+        let said = readiness(State(front)).await;
+        assert_eq!(said.status(), axum::http::StatusCode::SERVICE_UNAVAILABLE);
     }
 }
