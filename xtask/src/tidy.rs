@@ -60,7 +60,12 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
     ("schema_registry_converter::", &["topics/src/registry"]),
     (
         "scylla::client",
-        &["sink/src/scylla", "sink/tests", "benches/src/landing"],
+        &[
+            "sink/src/scylla",
+            "sink/tests",
+            "control/src/history/scylla",
+            "benches/src/landing",
+        ],
     ),
     ("\"weir.triggers\"", &["topics/"]),
     ("\"weir.results\"", &["topics/"]),
