@@ -7,6 +7,7 @@ mod batch;
 #[cfg(feature = "broken")]
 mod broken;
 mod destination;
+mod erase;
 mod error;
 mod postgres;
 mod rows;
@@ -17,6 +18,7 @@ mod writer;
 mod writes;
 
 pub use destination::{Destination, Options};
+pub use erase::{Erased, Told};
 pub use error::SinkError;
 pub use postgres::{Postgres, Wanted};
 pub use scylla::{Keep, Scylla, ScyllaSettings, Tls, WriteTimes};

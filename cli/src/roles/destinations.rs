@@ -1,12 +1,14 @@
 //! The databases that results land in, as `weir.toml` names them: their sinks, and what control asks them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use control::{Connect, Connecting, Grants, History, Looked, Tables};
 use schemas::graph::SinkKind;
 use sink::{
-    Definitions, Options, Postgres, Scylla, ScyllaSettings, Sink, SinkConfig, Wanted, WriteTimes,
+    Definitions, Erased, Options, Postgres, Scylla, ScyllaSettings, Sink, SinkConfig, Sqlite,
+    Wanted, WriteTimes,
 };
 use store::Store;
 use tokio::runtime::Handle;
@@ -92,6 +94,40 @@ impl Destinations {
     fn kept(&self) -> Option<&Destination> {
         let marked = self.0.values().filter(|one| one.settings.history);
         marked.min_by_key(|destination| destination.kind)
+    }
+
+    /// Where rows of tenants may lie: in each destination, and in a history in SQLite.
+    pub(crate) fn places(&self, sqlite: &Path) -> Vec<String> {
+        let file = sqlite.exists().then(|| sqlite.display().to_string());
+        self.0.keys().cloned().chain(file).collect()
+    }
+
+    /// Deletes a tenant's rows in all of [`Self::places`], one after the other; each with its rows, or why it was broken off.
+    pub(crate) async fn erase(
+        &self,
+        sqlite: &Path,
+        tenant: &str,
+        told: &(dyn Fn(&str, Erased) + Sync),
+    ) -> Vec<(String, Result<Vec<Erased>, String>)> {
+        let mut all = Vec::new();
+        for (name, destination) in &self.0 {
+            let told = |erased| told(name, erased);
+            let erased = match destination.kind {
+                Kind::Postgres => Postgres::erase(&destination.url, tenant, &told).await,
+                Kind::Scylla => match ScyllaSettings::parse(&destination.url) {
+                    Ok(settings) => Scylla::erase(&settings, tenant, &told).await,
+                    Err(reason) => Err(reason),
+                },
+            };
+            all.push((name.clone(), erased));
+        }
+        if sqlite.exists() {
+            let name = sqlite.display().to_string();
+            let told = |erased| told(&name, erased);
+            let erased = Sqlite::erase(sqlite, tenant, &told).await;
+            all.push((name, erased));
+        }
+        all
     }
 
     /// Names of all sinks: those of the destinations, and of the history in SQLite where no other is read.

@@ -12,6 +12,7 @@
 //! cluster makes it.
 
 mod days;
+mod erase;
 mod events;
 mod open;
 mod route;

@@ -1,5 +1,6 @@
 //! The history as the API shows it: read from CQL it is what it is read from Postgres, page by page.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use control::{Connecting, ControlState, Grants, History, MissingTopics};
 use schemas::ExecutionId;
 use schemas::records::{DeadLetter, FailureKind, LogLine, Output, Payload, SegmentResult, headers};
 use serde_json::{Value, json};
-use sink::{Options, Postgres, Sink, SinkConfig};
+use sink::{Erased, Options, Postgres, Scylla, Sink, SinkConfig};
 use store::Store;
 use topics::catalog::{DEAD_LETTERS, RESULTS, TRIGGERS};
 use topics::{Outgoing, Record};
@@ -485,4 +486,110 @@ fn a_history_that_does_not_answer_is_asked_again() {
         assert_eq!(api.get("/api/v1/executions").0, 503);
     }
     assert!(asked.load(Ordering::Relaxed) > opened);
+}
+
+#[test]
+fn an_erased_tenant_is_gone_and_the_others_stay() {
+    let mut both = Both::new();
+    let (mine, other) = (0..700, 0..30);
+    let of = |tenant: &'static str| move |n| execution(tenant, "g", FIRST + n * DAY_MS / 200, n);
+    both.results(0, other.clone().map(of("other")).collect());
+    both.results(1, mine.clone().map(of("default")).collect());
+    both.append(
+        DEAD_LETTERS,
+        0,
+        mine.map(|n| letter("default", n)).collect(),
+    );
+    both.append(DEAD_LETTERS, 1, other.map(|n| letter("other", n)).collect());
+    let purge = vec![(headers::PURGE.to_owned(), Bytes::from_static(b"0-7"))];
+    let purge = Record {
+        value: None,
+        headers: purge,
+        ..value(Bytes::new())
+    };
+    both.append(DEAD_LETTERS, 0, vec![(FIRST, purge)]);
+    both.landed(&[
+        (RESULTS, 0, 30),
+        (RESULTS, 1, 700),
+        (DEAD_LETTERS, 0, 701),
+        (DEAD_LETTERS, 1, 30),
+    ]);
+
+    let erase = |tenant: &str| {
+        let told = |_: Erased| {};
+        let (url, settings) = (both.server.url(), both.line.settings.clone());
+        both.line.runtime.block_on(async {
+            let sql = Postgres::erase(&url, tenant, &told).await.unwrap();
+            let cql = Scylla::erase(&settings, tenant, &told).await.unwrap();
+            (rows(&sql), rows(&cql))
+        })
+    };
+    let left = |tenant: &str| {
+        let tables = ["weir_executions", "weir_outputs", "weir_dead_letters"];
+        let sql = tables.map(|table| {
+            let select = format!("select count(*) from {table} where tenant = '{tenant}'");
+            both.server.sql(&select).unwrap().trim().to_owned()
+        });
+        let tables = [
+            "weir_executions",
+            "weir_outputs",
+            "weir_dead_letters",
+            "weir_executions_by_graph",
+            "weir_dead_letters_by_day",
+            "weir_days",
+        ];
+        let cql = tables.map(|table| {
+            let of = format!("tenant = '{tenant}' allow filtering");
+            let select = format!("select tenant from {table} where {of}");
+            both.line.rows(&select).len()
+        });
+        (sql, cql)
+    };
+    let before = left("other");
+    assert_eq!(before.0, ["30", "108", "30"]);
+    assert_eq!(before.1[..5], [30, 108, 30, 30, 30]);
+    // one of executions, of all and of the graph, and two of letters
+    assert_eq!(before.1[5], 4);
+
+    assert_eq!(erase("nobody").0.values().sum::<u64>(), 0);
+    let (sql, cql) = erase("default");
+    for (table, rows) in [
+        ("weir_executions", 700),
+        // ten of a hundred failed
+        ("weir_outputs", 630 * 4),
+        ("weir_dead_letters", 700),
+    ] {
+        assert_eq!((sql[table], cql[table]), (rows, rows), "{table}");
+    }
+    assert_eq!(cql["weir_executions_by_graph"], 700);
+    assert_eq!(
+        left("default"),
+        (["0", "0", "0"].map(str::to_owned), [0; 6])
+    );
+    assert_eq!(left("other"), before);
+    // nothing is left to do
+    let again = erase("default");
+    assert_eq!(again.0.values().chain(again.1.values()).sum::<u64>(), 0);
+
+    // what lands later stays, whichever partition of the log it comes from
+    both.results(0, vec![execution("default", "g", FIRST, 1_000)]);
+    both.results(1, vec![execution("default", "g", FIRST, 1_001)]);
+    both.append(DEAD_LETTERS, 1, vec![letter("default", 0)]);
+    both.landed(&[(RESULTS, 0, 31), (RESULTS, 1, 701), (DEAD_LETTERS, 1, 31)]);
+    let (cql, sql) = (both.scylla(), both.postgres());
+    for (path, expected) in [
+        ("/api/v1/executions?limit=5", 2),
+        ("/api/v1/executions?graph=g&limit=5", 2),
+        ("/api/v1/dead-letters?limit=5", 1),
+    ] {
+        let pages = cql.pages(path);
+        assert_eq!(pages, sql.pages(path), "{path}");
+        assert_eq!(pages.concat().len(), expected, "{path}");
+    }
+    drop((cql, sql));
+    both.stop();
+}
+
+fn rows(erased: &[Erased]) -> BTreeMap<&'static str, u64> {
+    erased.iter().map(|of| (of.table, of.rows)).collect()
 }
