@@ -73,6 +73,9 @@ pub(crate) enum Command {
     /// Look at dead letters, run them again, let them go
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// Erase what destinations keep of a tenant
+    #[command(subcommand)]
+    History(HistoryCommand),
     /// Look at modules
     #[command(subcommand)]
     Module(ModuleCommand),
@@ -390,6 +393,19 @@ pub(crate) enum RedriveVersion {
     Active,
     /// The one in which it died
     Original,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum HistoryCommand {
+    /// Delete all executions, outputs and dead letters of a tenant: in each of [destinations] and in the SQLite file of [sink]
+    Erase {
+        /// Whose
+        #[arg(long, value_name = "TENANT")]
+        tenant: String,
+        /// Do it without asking
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Subcommand, Debug)]

@@ -29,7 +29,7 @@ mod user_topics;
 pub use activations::{Activations, KIND};
 pub use apply::unsupported;
 pub use grants::{Granted, Grants};
-pub use history::{History, HistoryError};
+pub use history::{Connect, Connecting, History, HistoryError};
 pub use redrives::{KIND as REDRIVES_KIND, Redrives};
 pub use router::{ControlState, Readiness, api, router};
 pub use sweeper::Sweeper;

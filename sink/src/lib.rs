@@ -8,6 +8,7 @@ mod batch;
 mod broken;
 mod clock;
 mod destination;
+mod erase;
 mod error;
 mod postgres;
 mod rows;
@@ -18,6 +19,7 @@ mod writer;
 mod writes;
 
 pub use destination::{Destination, Options};
+pub use erase::{Erased, Told};
 pub use error::SinkError;
 pub use postgres::{Postgres, Wanted};
 pub use scylla::{Keep, Scylla, ScyllaSettings, Tls, WriteTimes};

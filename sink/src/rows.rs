@@ -234,10 +234,13 @@ pub(crate) fn refused_id(write: &Write, from: &Fetched) -> String {
     )
 }
 
+/// Whose a record is that nobody can read.
+pub(crate) const UNREADABLE: &str = "default";
+
 /// A record that nobody can read is a dead letter of this sink.
 pub(crate) fn unreadable(reason: &str, from: &Fetched) -> DeadLetter {
     DeadLetter {
-        tenant: "default".into(),
+        tenant: UNREADABLE.into(),
         topic: from.partition.topic.to_string(),
         partition: from.partition.number,
         offset: from.offset,

@@ -63,6 +63,7 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
         &[
             "sink/src/scylla",
             "sink/tests",
+            "control/src/history/scylla",
             "benches/src/landing",
             "cli/tests/it/kafka/sinks",
         ],

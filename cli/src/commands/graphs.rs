@@ -1,9 +1,8 @@
 //! `weir graph …`
 
-use std::io::{self, IsTerminal as _, Write as _};
-
 use serde_json::{Value, json};
 
+use super::confirm::confirm;
 use super::validate::rows;
 use crate::args::GraphCommand;
 use crate::client::{Client, segment};
@@ -80,7 +79,12 @@ pub(super) fn graph(
         }
         GraphCommand::Delete { name, yes } => {
             if !yes {
-                confirm(&name)?;
+                confirm(
+                    &format!("deletes graph \"{name}\""),
+                    &format!(
+                        "Delete graph \"{name}\"? It takes no triggers any more, and what is parked becomes dead letters."
+                    ),
+                )?;
             }
             let done = client.delete(&path(&name))?;
             print(&done, "was deleted already", output)?;
@@ -132,26 +136,6 @@ pub(super) fn note_state(done: &Value, progress: Progress) {
         )),
         _ => {}
     }
-}
-
-/// Asks a person; without one, `--yes` has to stand on the command line.
-fn confirm(name: &str) -> Result<(), Failure> {
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Failure::usage(format!(
-            "this deletes graph \"{name}\", and nobody is there to be asked; say --yes"
-        )));
-    }
-    let asked = write!(
-        io::stderr(),
-        "Delete graph \"{name}\"? It takes no triggers any more, and what is parked becomes dead letters. [y/N] "
-    );
-    let mut answer = String::new();
-    let read = asked.and_then(|()| io::stdin().read_line(&mut answer));
-    let answer = answer.trim();
-    if read.is_ok() && (answer.eq_ignore_ascii_case("y") || answer.eq_ignore_ascii_case("yes")) {
-        return Ok(());
-    }
-    Err(Failure::failed("nothing was deleted"))
 }
 
 /// One graph as the server shows it.

@@ -1,11 +1,13 @@
 //! The commands: one file per noun. Each asks the server over HTTP or works on local files; `topics` and `doctor` ask Kafka
-//! itself. None of them runs a role. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
+//! itself, `history` the destinations. None of them runs a role. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
 
 pub(crate) mod apply;
+mod confirm;
 mod dead_letters;
 mod doctor;
 mod executions;
 mod graphs;
+mod history;
 mod local;
 mod payloads;
 pub(crate) mod rights;
@@ -84,6 +86,7 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Graph(command) => graphs::graph(&client(&global)?, command, output)?,
         Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
         Command::Dlq(command) => return dead_letters::dlq(&client(&global)?, command, output),
+        Command::History(command) => return history::history(&command, &global, output),
         Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
         Command::Payloads(command) => payloads::payloads(&client(&global)?, &command, output)?,
         Command::Doctor(args) => return doctor::doctor(&args, &global, output),

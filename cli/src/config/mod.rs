@@ -189,8 +189,8 @@ pub(crate) struct SinkSection {
 pub(crate) struct DestinationSection {
     /// `postgres://user:password@host/database`. Better from the environment: `WEIR_DESTINATIONS__NAME__URL`.
     pub(crate) url: Option<Hidden>,
-    /// It holds every tenant's executions, outputs and dead letters; `weir exec` and `weir dlq` read the first such one. Without any, the
-    /// SQLite file of `[sink]` does.
+    /// It holds every tenant's executions, outputs and dead letters; `weir exec` and `weir dlq` read the first such one in
+    /// Postgres, else in CQL. Without any, the SQLite file of `[sink]` does.
     pub(crate) history: bool,
     /// How long rows of Weir's own tables are kept, in whole days; 0: for ever.
     #[serde(deserialize_with = "units::duration::deserialize")]

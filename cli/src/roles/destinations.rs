@@ -1,12 +1,14 @@
 //! The databases that results land in, as `weir.toml` names them: their sinks, and what control asks them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
-use control::{Grants, Looked, Tables};
+use control::{Connect, Connecting, Grants, History, Looked, Tables};
 use schemas::graph::SinkKind;
 use sink::{
-    Definitions, Options, Postgres, Scylla, ScyllaSettings, Sink, SinkConfig, Wanted, WriteTimes,
+    Definitions, Erased, Options, Postgres, Scylla, ScyllaSettings, Sink, SinkConfig, Sqlite,
+    Wanted, WriteTimes,
 };
 use store::Store;
 use tokio::runtime::Handle;
@@ -27,7 +29,7 @@ struct Destination {
 }
 
 /// By the URL's scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Postgres,
     Scylla,
@@ -60,28 +62,78 @@ impl Destinations {
             Ok((name.clone(), destination))
         };
         let all = Self(sections.iter().map(known).collect::<Result<_, _>>()?);
-        if all.history().is_none() && all.0.contains_key(HISTORY) {
+        if !all.has_history() && all.0.contains_key(HISTORY) {
             return Err(Failure::usage(format!(
-                "destinations.{HISTORY}: the name of the history in SQLite; mark a destination in Postgres with history = true, or take another name"
+                "destinations.{HISTORY}: the name of the history in SQLite; mark a destination with history = true, or take another name"
             )));
         }
         Ok(all)
     }
 
-    /// The one whose history is read.
-    pub(crate) fn history(&self) -> Option<&str> {
-        // as yet it is read from Postgres only
-        let marked = |destination: &&Destination| {
-            destination.settings.history && destination.kind == Kind::Postgres
-        };
-        let found = self.0.values().find(marked);
-        found.map(|destination| &*destination.url)
+    /// The history that is read, if it is in none of SQLite: of those marked the first in Postgres, else the first in CQL.
+    pub(crate) fn history(&self) -> Option<anyhow::Result<History>> {
+        let destination = self.kept()?;
+        Some(match destination.kind {
+            Kind::Postgres => History::postgres(&destination.url).map_err(Into::into),
+            Kind::Scylla => destination.scylla().map(|settings| {
+                let place = settings.place();
+                let connect: Connect = Arc::new(move || -> Connecting {
+                    let settings = settings.clone();
+                    Box::pin(async move { settings.connect().await })
+                });
+                History::scylla(place, connect)
+            }),
+        })
+    }
+
+    /// Whether the history that is read lies in a destination.
+    pub(crate) fn has_history(&self) -> bool {
+        self.kept().is_some()
+    }
+
+    fn kept(&self) -> Option<&Destination> {
+        let marked = self.0.values().filter(|one| one.settings.history);
+        marked.min_by_key(|destination| destination.kind)
+    }
+
+    /// Where rows of tenants may lie: in each destination, and in a history in SQLite.
+    pub(crate) fn places(&self, sqlite: &Path) -> Vec<String> {
+        let file = sqlite.exists().then(|| sqlite.display().to_string());
+        self.0.keys().cloned().chain(file).collect()
+    }
+
+    /// Deletes a tenant's rows in all of [`Self::places`], one after the other; each with its rows, or why it was broken off.
+    pub(crate) async fn erase(
+        &self,
+        sqlite: &Path,
+        tenant: &str,
+        told: &(dyn Fn(&str, Erased) + Sync),
+    ) -> Vec<(String, Result<Vec<Erased>, String>)> {
+        let mut all = Vec::new();
+        for (name, destination) in &self.0 {
+            let told = |erased| told(name, erased);
+            let erased = match destination.kind {
+                Kind::Postgres => Postgres::erase(&destination.url, tenant, &told).await,
+                Kind::Scylla => match ScyllaSettings::parse(&destination.url) {
+                    Ok(settings) => Scylla::erase(&settings, tenant, &told).await,
+                    Err(reason) => Err(reason),
+                },
+            };
+            all.push((name.clone(), erased));
+        }
+        if sqlite.exists() {
+            let name = sqlite.display().to_string();
+            let told = |erased| told(&name, erased);
+            let erased = Sqlite::erase(sqlite, tenant, &told).await;
+            all.push((name, erased));
+        }
+        all
     }
 
     /// Names of all sinks: those of the destinations, and of the history in SQLite where no other is read.
     pub(crate) fn sinks(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.0.keys().map(|name| &**name).collect();
-        if self.history().is_none() {
+        if !self.has_history() {
             names.push(HISTORY);
         }
         names
@@ -120,8 +172,7 @@ impl Destinations {
                 }
                 Kind::Scylla => {
                     let times = WriteTimes::new(log.clone(), store.clone(), runtime.clone());
-                    let settings =
-                        ScyllaSettings::parse(&destination.url).map_err(Failure::usage)?;
+                    let settings = destination.scylla()?;
                     Scylla::new(settings, options, times)?.into()
                 }
             };
@@ -135,6 +186,13 @@ impl Destinations {
             )?)
         };
         self.0.iter().map(start).collect()
+    }
+}
+
+impl Destination {
+    /// Of one in CQL.
+    fn scylla(&self) -> anyhow::Result<ScyllaSettings> {
+        Ok(ScyllaSettings::parse(&self.url).map_err(Failure::usage)?)
     }
 }
 
@@ -201,8 +259,11 @@ mod tests {
                 vec![("lake", scylla, true), ("shop", postgres, true)],
                 vec!["lake", "shop"],
             ),
-            // it is written, and as yet not read
-            (vec![("lake", scylla, true)], vec!["lake", "history"]),
+            (vec![("lake", scylla, true)], vec!["lake"]),
+            (
+                vec![("lake", scylla, false), ("shop", postgres, false)],
+                vec!["lake", "shop", "history"],
+            ),
         ] {
             let sections = sections
                 .into_iter()
@@ -211,7 +272,7 @@ mod tests {
             assert_eq!(destinations.sinks(), expected);
         }
         // two sinks of one group would share its partitions
-        let one = BTreeMap::from([("history".to_owned(), section(scylla, true))]);
+        let one = BTreeMap::from([("history".to_owned(), section(scylla, false))]);
         assert!(Destinations::new(&one).is_err());
     }
 }

@@ -104,7 +104,7 @@ impl Line {
         let state = ControlState {
             store: parts.store.clone(),
             history: match parts.destinations.history() {
-                Some(url) => History::postgres(url)?,
+                Some(history) => history?,
                 None => History::open(&parts.history),
             },
             payloads: parts.payloads.clone(),
@@ -187,7 +187,7 @@ fn sinks(parts: &Parts, runtime: &Handle) -> anyhow::Result<Vec<Sink>> {
     let mut sinks = parts
         .destinations
         .start(&parts.log, &parts.store, &parts.grants, runtime)?;
-    if parts.destinations.history().is_some() {
+    if parts.destinations.has_history() {
         return Ok(sinks);
     }
     if let Some(folder) = parts.history.parent() {

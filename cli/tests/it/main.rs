@@ -4,6 +4,7 @@
 
 mod bad_steps;
 mod disk_full;
+mod erase;
 mod host_crash;
 mod http;
 mod kafka;

@@ -1,15 +1,18 @@
-//! The history database, which the sink writes and this crate only reads: executions, outputs and dead letters. `sqlite.rs` and
-//! `postgres.rs` hold the statements, `read.rs` what a row says.
+//! The history database, which the sink writes and this crate only reads: executions, outputs and dead letters. `sqlite.rs`,
+//! `postgres.rs` and `scylla/` hold the statements, `read.rs` what a row in SQL says.
 //!
 //! Invariants: nothing is written here; every statement is bounded by a limit. The tables are the sink's.
 
 mod postgres;
 mod read;
+mod scylla;
 mod sqlite;
 
 use std::path::Path;
 use std::time::Duration;
 
+use self::scylla::Scylla;
+pub use self::scylla::{Connect, Connecting};
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -28,6 +31,7 @@ pub struct History(Database);
 enum Database {
     Sqlite(Sqlite),
     Postgres(Postgres),
+    Scylla(Scylla),
 }
 
 /// Why the history cannot be read.
@@ -143,6 +147,7 @@ macro_rules! ask {
         match &$self.0 {
             Database::Sqlite($history) => $call.await,
             Database::Postgres($history) => $call.await,
+            Database::Scylla($history) => $call.await,
         }
     };
 }
@@ -156,6 +161,12 @@ impl History {
     /// Within a Tokio runtime. A destination in Postgres that is marked `history = true`; nothing is asked of it yet.
     pub fn postgres(url: &str) -> Result<Self> {
         Ok(Self(Database::Postgres(Postgres::open(url)?)))
+    }
+
+    /// A destination in ScyllaDB or Cassandra that is marked `history = true`; `connect` is asked for a session when it is first
+    /// read, and again after errors. `place`: for messages.
+    pub fn scylla(place: String, connect: Connect) -> Self {
+        Self(Database::Scylla(Scylla::open(place, connect)))
     }
 
     /// Can it be read?
@@ -234,5 +245,36 @@ impl History {
     ) -> Result<Option<(DeadLetter, Original)>> {
         let mut found = self.originals_of(tenant, &[id.to_owned()]).await?;
         Ok(found.pop())
+    }
+}
+
+/// The least uuid that begins with this text; the greatest one for what lies behind all of them.
+fn least(beginning: &str) -> String {
+    const LEAST: &str = "00000000-0000-0000-0000-000000000000";
+    const GREATEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
+    if beginning > GREATEST {
+        return GREATEST.to_owned();
+    }
+    let rest = LEAST.get(beginning.len()..).unwrap_or_default();
+    format!("{beginning}{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::least;
+
+    #[test]
+    fn beginnings_become_ids() {
+        for (beginning, expected) in [
+            ("", "00000000-0000-0000-0000-000000000000"),
+            ("018bcfe5-687b", "018bcfe5-687b-0000-0000-000000000000"),
+            ("g", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
+            (
+                "018bcfe5-687b-8000-8000-000000000001",
+                "018bcfe5-687b-8000-8000-000000000001",
+            ),
+        ] {
+            assert_eq!(least(beginning), expected);
+        }
     }
 }

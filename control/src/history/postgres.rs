@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 use super::read::postgres::{dead_letter, original, output, segment};
 use super::{
     ACQUIRE, DeadLetter, HistoryError, Letters, OUTPUT_BYTES_MAX, OUTPUTS_MAX, Original, Output,
-    READERS_MAX, Range, Result, Segment,
+    READERS_MAX, Range, Result, Segment, least,
 };
 
 /// A statement that takes longer is given up.
@@ -221,34 +221,3 @@ fn matching(
 
 /// About two thousand years.
 const YEARS_MS: i64 = 2_000 * 365 * 86_400_000;
-
-/// The least uuid that begins with this text; the greatest one for what lies behind all of them.
-fn least(beginning: &str) -> String {
-    const LEAST: &str = "00000000-0000-0000-0000-000000000000";
-    const GREATEST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
-    if beginning > GREATEST {
-        return GREATEST.to_owned();
-    }
-    let rest = LEAST.get(beginning.len()..).unwrap_or_default();
-    format!("{beginning}{rest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::least;
-
-    #[test]
-    fn beginnings_become_ids() {
-        for (beginning, expected) in [
-            ("", "00000000-0000-0000-0000-000000000000"),
-            ("018bcfe5-687b", "018bcfe5-687b-0000-0000-000000000000"),
-            ("g", "ffffffff-ffff-ffff-ffff-ffffffffffff"),
-            (
-                "018bcfe5-687b-8000-8000-000000000001",
-                "018bcfe5-687b-8000-8000-000000000001",
-            ),
-        ] {
-            assert_eq!(least(beginning), expected);
-        }
-    }
-}

@@ -10,6 +10,7 @@
 mod check;
 mod columns;
 mod days;
+mod erase;
 mod fault;
 mod fields;
 mod keep;

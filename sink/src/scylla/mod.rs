@@ -11,6 +11,8 @@
 //! expiry, rows that are landed again live from then on. What is acknowledged is as durable as the
 //! cluster makes it.
 
+mod days;
+mod erase;
 mod events;
 mod open;
 mod route;
@@ -28,6 +30,7 @@ use topics::Partition;
 use crate::batch::{Batch, Row};
 use crate::destination::{Kind, Landed, Options, Stored};
 use crate::error::SinkError;
+use days::Days;
 use open::Open;
 use times::Base;
 use write::Write;
@@ -180,8 +183,10 @@ async fn land(
     }
 
     let mut rows = Vec::new();
+    let mut days = Days::default();
     for (landing, time_us) in batch.landings.iter().zip(&times) {
         rows::of_landing(landing, history, *time_us, &mut rows);
+        days.of_landing(landing, history, *time_us);
     }
     let events = users::plan(open, keyspace, batch, &times).await?;
     let mut writes: Vec<Write> = rows.drain(..).filter_map(|row| open.write(row)).collect();
@@ -203,10 +208,14 @@ async fn land(
         let (from, time_us) = (&batch.landings[landing].from, times[landing]);
         let write = &batch.landings[landing].writes[write];
         rows::refused(write, &reason, from, time_us, &mut rows);
+        days.letter(&write.tenant, from, time_us);
         landed.dead += 1;
     }
     let letters = rows.drain(..).filter_map(|row| open.write(row)).collect();
     open.send(letters).await?;
+    // a day is told when its rows are there
+    let days = days.rows().filter_map(|row| open.write(row)).collect();
+    open.send(days).await?;
 
     if history {
         purge(open, batch, &times).await?;

@@ -151,6 +151,12 @@ async fn migrate(
     }
     for table in tables {
         let keep = match table {
+            // as those rows that live longest
+            Table::Days => {
+                let keep = &settings.keep;
+                let both = keep.executions_s.zip(keep.dead_letters_s);
+                both.map(|(executions, letters)| executions.max(letters))
+            }
             Table::Executions | Table::ExecutionsByGraph => settings.keep.executions_s,
             Table::Outputs => settings.keep.outputs_s,
             Table::DeadLetters | Table::DeadLettersByDay => settings.keep.dead_letters_s,
@@ -216,6 +222,7 @@ mod tests {
             names,
             [
                 "weir_positions",
+                "weir_days",
                 "weir_dead_letters",
                 "weir_dead_letters_by_day",
                 "weir_executions",

@@ -21,6 +21,7 @@ const REASON_CHARS_MAX: usize = 2_000;
 /// One of Weir's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Table {
+    Days,
     DeadLetters,
     DeadLettersByDay,
     Executions,
@@ -29,12 +30,14 @@ pub(super) enum Table {
 }
 
 impl Table {
-    pub(super) const EVERYWHERE: [Self; 2] = [Self::DeadLetters, Self::DeadLettersByDay];
+    pub(super) const EVERYWHERE: [Self; 3] =
+        [Self::Days, Self::DeadLetters, Self::DeadLettersByDay];
     pub(super) const HISTORY: [Self; 3] =
         [Self::Executions, Self::ExecutionsByGraph, Self::Outputs];
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Self::Days => "weir_days",
             Self::DeadLetters => "weir_dead_letters",
             Self::DeadLettersByDay => "weir_dead_letters_by_day",
             Self::Executions => "weir_executions",
@@ -46,6 +49,7 @@ impl Table {
     /// In the order of a row's values.
     fn columns(self) -> &'static str {
         match self {
+            Self::Days => r#"tenant, kind, graph, day, topic, "partition", record_ms"#,
             Self::DeadLetters => {
                 r#"id, tenant, graph, version, execution, step, kind, reason, attempt, topic, "partition", "offset", key, value, headers, died_at_ms"#
             }
@@ -79,7 +83,12 @@ pub(super) struct OurRow {
 }
 
 impl OurRow {
-    fn new(table: Table, partition: impl Hash, values: Vec<Value>, time_us: i64) -> Self {
+    pub(super) fn new(
+        table: Table,
+        partition: impl Hash,
+        values: Vec<Value>,
+        time_us: i64,
+    ) -> Self {
         let mut hasher = DefaultHasher::new();
         (table, partition).hash(&mut hasher);
         let bytes = values.iter().map(|value| value.bytes).sum();
@@ -95,7 +104,7 @@ impl OurRow {
 }
 
 /// A column's value and about its size.
-struct Value {
+pub(super) struct Value {
     cql: MaybeUnset<CqlValue>,
     bytes: usize,
 }
@@ -114,18 +123,22 @@ impl Value {
     }
 }
 
-fn text(text: impl Into<String>) -> Value {
+pub(super) fn text(text: impl Into<String>) -> Value {
     let text = text.into();
     let bytes = text.len();
     Value::of(CqlValue::Text(text), bytes)
 }
 
-fn int(number: u32) -> Value {
+pub(super) fn int(number: u32) -> Value {
     Value::of(CqlValue::Int(i32::try_from(number).unwrap_or(i32::MAX)), 4)
 }
 
-fn big(number: i64) -> Value {
+pub(super) fn big(number: i64) -> Value {
     Value::of(CqlValue::BigInt(number), 8)
+}
+
+pub(super) fn date(day: i32) -> Value {
+    Value::of(CqlValue::Int(day), 4)
 }
 
 fn blob(bytes: &[u8]) -> Value {
@@ -141,13 +154,13 @@ fn optional<T>(value: Option<T>, of: impl FnOnce(T) -> Value) -> Value {
 }
 
 /// Where an execution's rows lie: the day of its id, and one of 16 parts of it.
-fn bucket(execution: ExecutionId) -> (i32, i8) {
+pub(super) fn bucket(execution: ExecutionId) -> (i32, i8) {
     let day = execution.time_ms() / DAY_MS as u64;
     // 48 bits of milliseconds are fewer than 2^22 days
     (day as i32, (execution.0[15] & 0x0f) as i8)
 }
 
-fn day(ms: i64) -> i32 {
+pub(super) fn day(ms: i64) -> i32 {
     i32::try_from(ms.div_euclid(DAY_MS)).unwrap_or_default()
 }
 
@@ -176,7 +189,7 @@ pub(super) fn of_landing(landing: &Landing, history: bool, time_us: i64, rows: &
 fn executions(result: &SegmentResult, from: &Fetched, time_us: i64, rows: &mut Vec<OurRow>) {
     let (day, slice) = bucket(result.execution);
     let place = |of: &mut Vec<Value>| {
-        of.push(Value::of(CqlValue::Int(day), 4));
+        of.push(date(day));
         of.push(Value::of(CqlValue::TinyInt(slice), 1));
         of.push(uuid(result.execution.0));
         of.push(uuid(result.segment));
@@ -335,7 +348,7 @@ fn dead_letter(
     let day = day(from.record.timestamp_ms);
     let row = vec![
         text(&letter.tenant),
-        Value::of(CqlValue::Int(day), 4),
+        date(day),
         big(from.record.timestamp_ms),
         text(id),
         optional(letter.graph.as_deref(), text),

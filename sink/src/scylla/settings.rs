@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openssl::ssl::{SslConnector, SslMethod};
 use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::load_balancing::{DefaultPolicy, LoadBalancingPolicy};
 use scylla::statement::Consistency;
@@ -113,6 +114,17 @@ impl ScyllaSettings {
             }
         }
         Ok(settings)
+    }
+
+    /// A session to read with; the tables are there or not.
+    pub async fn connect(&self) -> Result<Session, String> {
+        let session = self.session(self.policy())?.build().await;
+        session.map_err(|e| e.to_string())
+    }
+
+    /// Where it is, without a password.
+    pub fn place(&self) -> String {
+        format!("cql {}/{}", self.nodes.join(","), self.keyspace)
     }
 
     /// Replicas first, those of the datacenter if one is set.

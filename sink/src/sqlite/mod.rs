@@ -4,6 +4,8 @@
 //! once, whatever dies when. `synchronous = FULL`: what has landed survives a power cut; losing it would be no loss
 //! anyway, the position goes with it.
 
+mod erase;
+
 use std::path::Path;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};

@@ -1,5 +1,7 @@
 //! The sink on a real Cassandra, which speaks what ScyllaDB speaks: rows converge, whoever dies and whatever is written twice.
 
+mod history;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -250,6 +252,7 @@ impl Line {
             ("weir_outputs", "step"),
             ("weir_dead_letters", "headers"),
             ("weir_dead_letters_by_day", "kind"),
+            ("weir_days", "record_ms"),
             ("orders", "total"),
             ("latest", "n"),
         ] {
@@ -370,6 +373,7 @@ fn rows_are_what_the_results_said_and_landing_them_again_changes_nothing() {
         "weir_outputs",
         "weir_executions_by_graph",
         "weir_dead_letters",
+        "weir_days",
     ] {
         line.execute(&format!("truncate {table}"));
     }
