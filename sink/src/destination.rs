@@ -1,12 +1,12 @@
 //! What the loop asks of a destination, whatever its kind.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use topics::Partition;
 
 use crate::batch::Batch;
 use crate::error::SinkError;
+use crate::retention::Retention;
 
 /// Where each of this sink's partitions stands in the destination: the next offset to land. The compare of the
 /// compare-and-set.
@@ -52,6 +52,5 @@ pub struct Options {
     pub name: String,
     /// It holds `weir_executions`, `weir_outputs` and what comes from `weir.dead-letters`.
     pub history: bool,
-    /// How long its rows are kept; `None`: for ever.
-    pub retention: Option<Duration>,
+    pub retention: Retention,
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use metrics::{counter, gauge, histogram};
+use metrics::{Gauge, counter, gauge, histogram};
 use topics::{Log, Partition};
 
 use crate::batch::Batch;
@@ -190,10 +190,17 @@ impl Owner {
         }
     }
 
+    /// Whether it has answered the last time it was asked.
+    fn up(&self) -> Gauge {
+        gauge!("weir_sink_up", "destination" => self.name.clone())
+    }
+
     fn assign(&mut self, partitions: Vec<Partition>) -> Result<Vec<(Partition, i64)>, SinkError> {
         let mut starts = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let position = match self.destination.0.position(&partition)? {
+            let position = self.destination.0.position(&partition);
+            self.up().set(if position.is_ok() { 1.0 } else { 0.0 });
+            let position = match position? {
                 Some(position) => position,
                 None => self.log.offsets(&partition)?.0,
             };
@@ -206,7 +213,7 @@ impl Owner {
     /// Until the destination has taken it.
     fn land(&mut self, batch: &Batch) -> Result<(), SinkError> {
         let name = || self.name.clone();
-        let up = gauge!("weir_sink_up", "destination" => name());
+        let up = self.up();
         let retries = counter!("weir_sink_retries_total", "destination" => name());
         let seconds = histogram!("weir_sink_write_seconds", "destination" => name());
         let records = histogram!("weir_sink_batch_records", "destination" => name());

@@ -130,7 +130,7 @@ pub(super) fn options(history: bool) -> Options {
     Options {
         name: DESTINATION.into(),
         history,
-        retention: None,
+        retention: sink::Retention::default(),
     }
 }
 

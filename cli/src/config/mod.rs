@@ -196,6 +196,14 @@ pub(crate) struct DestinationSection {
     #[serde(deserialize_with = "units::duration::deserialize")]
     #[schemars(with = "String")]
     pub(crate) retention: Duration,
+    /// The same for `weir_outputs` alone; left out: as `retention` says.
+    #[serde(deserialize_with = "units::duration::some")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) retention_outputs: Option<Duration>,
+    /// The same for `weir_dead_letters` alone; left out: as `retention` says.
+    #[serde(deserialize_with = "units::duration::some")]
+    #[schemars(with = "Option<String>")]
+    pub(crate) retention_dead_letters: Option<Duration>,
     /// Transactions that are written side by side.
     pub(crate) writers: usize,
     /// The largest write, in results.
@@ -329,9 +337,25 @@ impl Default for DestinationSection {
             url: None,
             history: false,
             retention: Duration::from_secs(90 * 86_400),
+            retention_outputs: None,
+            retention_dead_letters: None,
             writers: 2,
             batch_records_max: sink.batch_records_max,
             interval: sink.interval,
+        }
+    }
+}
+
+impl DestinationSection {
+    /// What is kept of each table.
+    pub(crate) fn kept(&self) -> sink::Retention {
+        let kept = |of: Option<Duration>| {
+            Some(of.unwrap_or(self.retention)).filter(|kept| !kept.is_zero())
+        };
+        sink::Retention {
+            executions: kept(None),
+            outputs: kept(self.retention_outputs),
+            dead_letters: kept(self.retention_dead_letters),
         }
     }
 }

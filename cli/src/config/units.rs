@@ -81,6 +81,11 @@ pub(super) mod duration {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
         duration(&String::deserialize(from)?).map_err(D::Error::custom)
     }
+
+    /// Of a setting that may be left out.
+    pub(crate) fn some<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        deserialize(from).map(Some)
+    }
 }
 
 pub(super) mod bytes {

@@ -158,7 +158,7 @@ impl Destinations {
             let options = Options {
                 name: name.clone(),
                 history: settings.history,
-                retention: Some(settings.retention).filter(|kept| !kept.is_zero()),
+                retention: settings.kept(),
             };
             let config = SinkConfig {
                 destination: name.clone(),

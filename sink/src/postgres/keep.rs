@@ -5,6 +5,8 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use super::days::Day;
+use crate::destination::Options;
+use crate::retention::Retention;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -77,13 +79,26 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// Drops the parts of days before this one, and what lies in the default parts of them.
+/// Of a table, by days; `None`: for ever.
+fn kept(table: &str, retention: &Retention) -> Option<i64> {
+    kept_days(match table {
+        "weir_executions" => retention.executions,
+        "weir_outputs" => retention.outputs,
+        _ => retention.dead_letters,
+    })
+}
+
+/// Drops the parts of days that their table keeps no longer, and what lies in its default part of them.
 pub(super) async fn drop_old(
     connection: &mut PgConnection,
-    oldest: Day,
-    history: bool,
+    today: Day,
+    options: &Options,
 ) -> Result<(), sqlx::Error> {
-    for table in tables(history) {
+    for table in tables(options.history) {
+        let Some(kept) = kept(table, &options.retention) else {
+            continue;
+        };
+        let oldest = Day(today.0 - kept);
         let parts = sqlx::query(
             "select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = to_regclass($1)",
         );

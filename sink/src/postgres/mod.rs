@@ -127,7 +127,7 @@ impl Postgres {
     /// Makes parts for the days that the rows of a batch need.
     fn prepare(&mut self, batch: &Batch, today: Day) -> Result<(), SinkError> {
         self.migrate()?;
-        let kept = keep::kept_days(self.options.retention);
+        let kept = keep::kept_days(self.options.retention.longest());
         let mut wanted: Vec<Day> = days::ahead(today).collect();
         if self.options.history {
             wanted.extend(batch.landings.iter().filter_map(Landing::day));
@@ -203,13 +203,11 @@ impl Kind for Postgres {
     fn tidy(&mut self, now_ms: i64) -> Result<(), SinkError> {
         let today = Day::of_ms(now_ms);
         self.prepare(&Batch::default(), today)?;
-        let Some(kept) = keep::kept_days(self.options.retention) else {
-            return Ok(());
-        };
-        let oldest = Day(today.0 - kept);
-        self.days.retain(|day| *day >= oldest);
+        if let Some(kept) = keep::kept_days(self.options.retention.longest()) {
+            self.days.retain(|day| day.0 >= today.0 - kept);
+        }
         self.ask(0, async |connection, options| {
-            keep::drop_old(connection, oldest, options.history).await
+            keep::drop_old(connection, today, options).await
         })
     }
 }

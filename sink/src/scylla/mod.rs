@@ -35,7 +35,7 @@ use open::Open;
 use times::Base;
 use write::Write;
 
-pub use settings::{Keep, ScyllaSettings, Tls};
+pub use settings::{ScyllaSettings, Tls};
 pub use times::WriteTimes;
 
 /// An open destination. One thread owns it. The session is made when it is first needed, and anew after any error: nodes may

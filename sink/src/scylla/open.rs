@@ -149,22 +149,16 @@ async fn migrate(
     if options.history {
         tables.extend(Table::HISTORY);
     }
+    let kept = &options.retention;
     for table in tables {
         let keep = match table {
-            // as those rows that live longest
-            Table::Days => {
-                let keep = &settings.keep;
-                let both = keep.executions_s.zip(keep.dead_letters_s);
-                both.map(|(executions, letters)| executions.max(letters))
-            }
-            Table::Executions | Table::ExecutionsByGraph => settings.keep.executions_s,
-            Table::Outputs => settings.keep.outputs_s,
-            Table::DeadLetters | Table::DeadLettersByDay => settings.keep.dead_letters_s,
+            Table::Days => kept.longest(),
+            Table::Executions | Table::ExecutionsByGraph => kept.executions,
+            Table::Outputs => kept.outputs,
+            Table::DeadLetters | Table::DeadLettersByDay => kept.dead_letters,
         };
-        let all = options
-            .retention
-            .map(|all| all.as_secs().clamp(1, SECONDS_MAX));
-        if let Some(seconds) = keep.map(u64::from).or(all) {
+        if let Some(keep) = keep {
+            let seconds = keep.as_secs().clamp(1, SECONDS_MAX);
             expire(session, keyspace, table.name(), seconds).await?;
         }
     }

@@ -28,7 +28,6 @@ pub struct ScyllaSettings {
     /// The datacenter that is spoken to; the others only replicate.
     pub datacenter: Option<String>,
     pub tls: Option<Tls>,
-    pub keep: Keep,
 }
 
 /// Nodes are known by certificates for their addresses.
@@ -36,14 +35,6 @@ pub struct ScyllaSettings {
 pub struct Tls {
     /// Who signs them; `None`: whom this machine trusts.
     pub ca: Option<PathBuf>,
-}
-
-/// How long rows of each table live, in seconds; `None`: as long as the destination keeps all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Keep {
-    pub executions_s: Option<u32>,
-    pub outputs_s: Option<u32>,
-    pub dead_letters_s: Option<u32>,
 }
 
 impl ScyllaSettings {
@@ -96,7 +87,6 @@ impl ScyllaSettings {
             login,
             datacenter: None,
             tls: None,
-            keep: Keep::default(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use schemas::graph;
 use schemas::records::{Output, Payload, SegmentResult};
-use sink::{Definitions, Options, Postgres, Sink, SinkConfig, Wanted};
+use sink::{Definitions, Options, Postgres, Retention, Sink, SinkConfig, Wanted};
 use store::{NewVersion, Store};
 use topics::catalog::{RESULTS, topics};
 use topics::{Embedded, Log, Outgoing, Record};
@@ -90,7 +90,7 @@ impl Line {
         let options = Options {
             name: "shop".into(),
             history: true,
-            retention: Some(Duration::from_secs(7 * 86_400)),
+            retention: Retention::all(Some(Duration::from_secs(7 * 86_400))),
         };
         let definitions = Definitions::new(
             self.store.clone(),
@@ -397,7 +397,9 @@ fn days_that_are_old_are_dropped() {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();
-    let day = |days: u64| (now.as_millis() as u64) - days * 86_400_000;
+    // a result that ends in 9 fails
+    let now_ms = now.as_millis() as u64 / 10 * 10;
+    let day = |days: u64| now_ms - days * 86_400_000;
     let results = [day(0), day(3), day(6)].map(|ms| result(ms).encode());
     let sink = line.sink();
     line.append(results.to_vec());
@@ -416,7 +418,10 @@ fn days_that_are_old_are_dropped() {
     let options = Options {
         name: "shop".into(),
         history: true,
-        retention: Some(Duration::from_secs(4 * 86_400)),
+        retention: Retention {
+            outputs: Some(Duration::from_secs(86_400)),
+            ..Retention::all(Some(Duration::from_secs(4 * 86_400)))
+        },
     };
     let destination = Postgres::open(&line.server.url(), 1, options).unwrap();
     let sink = Sink::start(
@@ -429,6 +434,8 @@ fn days_that_are_old_are_dropped() {
     .unwrap();
     line.until("select count(*) from weir_executions", "2");
     line.until("select count(*) from weir_executions_default", "0");
+    // of today
+    line.until("select count(distinct execution) from weir_outputs", "1");
     sink.stop().unwrap();
 }
 

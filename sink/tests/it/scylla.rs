@@ -11,7 +11,7 @@ use schemas::graph;
 use schemas::records::{DeadLetter, FailureKind, Output, Payload, SegmentResult, headers};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
-use sink::{Definitions, Keep, Options, Scylla, ScyllaSettings, Sink, SinkConfig, WriteTimes};
+use sink::{Definitions, Options, Retention, Scylla, ScyllaSettings, Sink, SinkConfig, WriteTimes};
 use store::{NewVersion, Store};
 use topics::catalog::{DEAD_LETTERS, RESULTS, TRIGGERS, topics};
 use topics::{Embedded, Log, Outgoing, Record};
@@ -126,7 +126,10 @@ impl Line {
         let options = Options {
             name: "wide".into(),
             history,
-            retention: Some(Duration::from_secs(7 * 86_400)),
+            retention: Retention {
+                outputs: Some(Duration::from_secs(86_400)),
+                ..Retention::all(Some(Duration::from_secs(7 * 86_400)))
+            },
         };
         let runtime = self.runtime.handle().clone();
         let definitions = Definitions::new(
@@ -353,11 +356,17 @@ fn rows_are_what_the_results_said_and_landing_them_again_changes_nothing() {
         line.rows(unreadable),
         [r#"{"kind": "record", "value": "0x6e6f20726573756c74"}"#]
     );
-    let ttl = "select default_time_to_live as s from system_schema.tables where keyspace_name = 'KEYSPACE' and table_name = 'weir_outputs'";
-    assert_eq!(
-        line.rows(&ttl.replace("KEYSPACE", &line.settings.keyspace)),
-        [r#"{"s": 604800}"#]
-    );
+    for (table, seconds) in [
+        ("weir_outputs", 86_400),
+        ("weir_executions", 604_800),
+        ("weir_days", 604_800),
+    ] {
+        let keyspace = &line.settings.keyspace;
+        let ttl = format!(
+            "select default_time_to_live as s from system_schema.tables where keyspace_name = '{keyspace}' and table_name = '{table}'"
+        );
+        assert_eq!(line.rows(&ttl), [format!(r#"{{"s": {seconds}}}"#)]);
+    }
 
     // a sink that lost its positions, in batches of another size
     let before = line.all();
@@ -511,11 +520,7 @@ fn a_table_is_checked_against_the_live_one() {
 #[test]
 fn a_database_that_dies_while_it_is_written_to_gets_every_row() {
     let mut server = Temporary::start().unwrap();
-    let mut line = Line::on(&server.at());
-    line.settings.keep = Keep {
-        outputs_s: Some(86_400),
-        ..Keep::default()
-    };
+    let line = Line::on(&server.at());
     let results = |numbers: std::ops::Range<u64>| {
         let row = |n: u64| format!(r#"{{"id":{},"line":{n}}}"#, n % 10);
         numbers

@@ -13,7 +13,7 @@ use control::{Connecting, ControlState, Grants, History, MissingTopics};
 use schemas::ExecutionId;
 use schemas::records::{DeadLetter, FailureKind, LogLine, Output, Payload, SegmentResult, headers};
 use serde_json::{Value, json};
-use sink::{Erased, Options, Postgres, Scylla, Sink, SinkConfig};
+use sink::{Erased, Options, Postgres, Retention, Scylla, Sink, SinkConfig};
 use store::Store;
 use topics::catalog::{DEAD_LETTERS, RESULTS, TRIGGERS};
 use topics::{Outgoing, Record};
@@ -42,7 +42,7 @@ impl Both {
             name: "shop".into(),
             history: true,
             // the days of these rows are long past
-            retention: None,
+            retention: Retention::default(),
         };
         let config = SinkConfig {
             interval: Duration::from_millis(1),

@@ -44,9 +44,16 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     );
     let both = recipe(&[(ROWS, &postgres), (WIDE, &cassandra)], true);
     let sink = Process::start_all(&cluster, &both, 1);
+    let down = |name: &str| {
+        let of_it = format!("destination=\"{name}\"");
+        until("the gauge says so", || {
+            sink[0].metric("weir_sink_up", &[&of_it]) == 0.0
+        });
+    };
     results.add(10_000);
     results.until_landed(&postgres);
     results.until_landed(&cassandra);
+    assert_eq!(sink[0].metric("weir_sink_up", &[]), 2.0);
 
     // the other goes on meanwhile; how many rounds
     let meanwhile = |results: &mut Results<'_>, other: &dyn Database| {
@@ -61,11 +68,13 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     };
     postgres.server.kill().unwrap();
     let mut rounds = meanwhile(&mut results, &cassandra);
+    down(ROWS);
     postgres.server.restart().unwrap();
     results.until_landed(&postgres);
 
     cassandra.kill();
     rounds += meanwhile(&mut results, &postgres);
+    down(WIDE);
     cassandra.restart();
     results.until_landed(&cassandra);
 
@@ -83,6 +92,7 @@ fn a_database_that_is_down_holds_up_itself_alone() {
     disk.empty();
     results.until_landed(&postgres);
     results.until_landed(&cassandra);
+    assert_eq!(sink[0].metric("weir_sink_up", &[]), 2.0);
 
     Process::stop_all(sink);
     let counts = [results.count(&postgres), results.count(&cassandra)];
