@@ -11,6 +11,7 @@ use store::{Disposition, Store};
 use tokio::runtime::Handle;
 
 use crate::error::SinkError;
+use crate::postgres::{Event, Shapes};
 
 /// Versions whose sinks are remembered.
 const VERSIONS_MAX: usize = 10_000;
@@ -47,6 +48,8 @@ pub(crate) struct Write {
     pub(crate) target: Arc<Target>,
     pub(crate) content_type: String,
     pub(crate) data: Bytes,
+    /// As a row in Postgres, or why it is none; elsewhere nothing.
+    pub(crate) event: Option<Result<Event, String>>,
 }
 
 /// A version's sinks that write to one destination.
@@ -62,6 +65,7 @@ pub struct Definitions {
     destination: String,
     allowed: Allowed,
     versions: HashMap<[u8; 32], Option<Targets>>,
+    shapes: Shapes,
 }
 
 impl Definitions {
@@ -73,6 +77,7 @@ impl Definitions {
             destination: destination.to_owned(),
             allowed,
             versions: HashMap::new(),
+            shapes: Shapes::default(),
         }
     }
 
@@ -97,7 +102,11 @@ impl Definitions {
                         result.graph
                     ))),
                 };
-                writes.push(write(result, output, sink, target));
+                let mut write = write(result, output, sink, target);
+                if !matches!(*write.target, Target::Scylla { .. }) {
+                    write.event = Some(self.shapes.event(&write.target, &write.data));
+                }
+                writes.push(write);
             }
         }
         Ok(writes)
@@ -194,5 +203,6 @@ fn write(result: &SegmentResult, output: &Output, sink: &str, target: Arc<Target
         target,
         content_type: output.content_type.clone(),
         data,
+        event: None,
     }
 }

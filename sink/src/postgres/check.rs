@@ -77,7 +77,7 @@ async fn faults(
     let columns = columns(connection, oid).await?;
     faults.extend(of_columns(wanted, &columns));
     if faults.is_empty() && !wanted.key.is_empty() && wanted.mode != WriteMode::Delete {
-        let unique = unique(connection, oid).await?;
+        let unique = unique(connection, &table).await?;
         let mut key = wanted.key.to_vec();
         key.sort_unstable();
         if !unique.contains(&key) {
@@ -144,15 +144,18 @@ async fn columns(connection: &mut PgConnection, oid: i64) -> Result<Vec<Column>,
         .collect()
 }
 
-/// The columns of each unique index that can say whether a row is the same, in order of their names.
-async fn unique(connection: &mut PgConnection, oid: i64) -> Result<Vec<Vec<String>>, sqlx::Error> {
+/// The columns of each unique index that can say whether a row is the same, in order of their names. `table`: as SQL.
+pub(super) async fn unique(
+    connection: &mut PgConnection,
+    table: &str,
+) -> Result<Vec<Vec<String>>, sqlx::Error> {
     let select = sqlx::query(
         "select array_agg(a.attname::text order by a.attname::text collate \"C\")
          from pg_index i cross join unnest(i.indkey) with ordinality as k(number, place)
          join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
-         where i.indrelid = $1::bigint::oid and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null and k.place <= i.indnkeyatts
+         where i.indrelid = to_regclass($1) and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null and k.place <= i.indnkeyatts
          group by i.indexrelid",
     );
-    let rows = select.bind(oid).fetch_all(connection).await?;
+    let rows = select.bind(table).fetch_all(connection).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }

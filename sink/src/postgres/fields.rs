@@ -7,11 +7,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use serde_json::value::RawValue;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Row as _};
 
+use super::check;
 use super::tables::{Group, quoted, quoted_table};
 
 /// Types by their object ids, which are fixed (`pg_type.dat`).
@@ -43,29 +43,45 @@ const TYPES: [(i64, &str); 23] = [
 const JSON: &str = "json";
 const JSONB: &str = "jsonb";
 
-/// Columns of a table whose types are among them.
-pub(super) type Columns = HashMap<String, &'static str>;
+/// What is known of a table.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Columns whose types are among them.
+    columns: HashMap<String, &'static str>,
+    /// The columns, in order of their names, of each index that says whether a row is there.
+    unique: Vec<Vec<String>>,
+}
 
-/// Asks the database; empty where there is no such table.
-pub(super) async fn columns(
+impl Known {
+    /// Whether a row whose key is there fails by itself.
+    pub(super) fn is_unique(&self, key: &[String]) -> bool {
+        let mut key = key.to_vec();
+        key.sort_unstable();
+        self.unique.contains(&key)
+    }
+}
+
+/// Asks the database; of a table that is not there nothing is known.
+pub(super) async fn known(
     connection: &mut PgConnection,
     table: &str,
-) -> Result<Columns, sqlx::Error> {
+) -> Result<Known, sqlx::Error> {
     let select = sqlx::query(
         "select attname::text, atttypid::bigint from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped",
     );
     let rows = select
         .bind(quoted_table(table))
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
-    let mut columns = Columns::new();
+    let mut columns = HashMap::new();
     for row in rows {
         let id: i64 = row.try_get(1)?;
         if let Some((_, name)) = TYPES.iter().find(|(known, _)| *known == id) {
-            columns.insert(row.try_get(0)?, name);
+            columns.insert(row.try_get::<String, _>(0)?, *name);
         }
     }
-    Ok(columns)
+    let unique = check::unique(connection, &quoted_table(table)).await?;
+    Ok(Known { columns, unique })
 }
 
 /// What a statement takes, and from what it reads its rows.
@@ -76,20 +92,20 @@ pub(super) struct Arrays<'b> {
 
 impl<'b> Arrays<'b> {
     /// `None`: they have to go as JSON.
-    pub(super) fn of(group: &Group<'b>, columns: &Columns) -> Option<Self> {
+    pub(super) fn of(group: &Group<'b>, known: &Known) -> Option<Self> {
         let names = group.columns();
         let types: Option<Vec<&str>> = names
             .iter()
-            .map(|name| columns.get(name).copied())
+            .map(|name| known.columns.get(name).copied())
             .collect();
         let types = types?;
         let mut values: Vec<Vec<_>> = names
             .iter()
             .map(|_| Vec::with_capacity(group.rows.len()))
             .collect();
-        for fields in &group.fields {
-            for ((field, of), column) in fields.iter().zip(&types).zip(&mut values) {
-                column.push(text(field, matches!(*of, JSON | JSONB))?);
+        for event in &group.events {
+            for ((field, of), column) in event.fields().zip(&types).zip(&mut values) {
+                column.push(text(field?, matches!(*of, JSON | JSONB))?);
             }
         }
         let (mut cast, mut arrays, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -114,8 +130,7 @@ impl<'b> Arrays<'b> {
 }
 
 /// A field as the text that its column's type reads; a JSON null is none. The outer `None`: it has to go as JSON.
-fn text(field: &RawValue, is_json: bool) -> Option<Option<Cow<'_, str>>> {
-    let raw = field.get();
+fn text(raw: &str, is_json: bool) -> Option<Option<Cow<'_, str>>> {
     if raw == "null" {
         return Some(None);
     }
@@ -159,11 +174,10 @@ mod tests {
             (r#"{"a":1}"#, None),
             (r#""\ud800""#, None),
         ] {
-            let field = RawValue::from_string(raw.to_owned()).unwrap();
-            let found = text(&field, false);
+            let found = text(raw, false);
             assert_eq!(found.as_ref().map(Option::as_deref), expected, "{raw}");
         }
-        let object = RawValue::from_string(r#"{"a":1}"#.to_owned()).unwrap();
-        assert_eq!(text(&object, true), Some(Some(r#"{"a":1}"#.into())));
+        let object = r#"{"a":1}"#;
+        assert_eq!(text(object, true), Some(Some(object.into())));
     }
 }

@@ -11,6 +11,7 @@ mod check;
 mod columns;
 mod days;
 mod erase;
+mod event;
 mod fault;
 mod fields;
 mod keep;
@@ -32,10 +33,14 @@ use crate::error::SinkError;
 use crate::rows::Rows;
 use columns::{DEAD_LETTERS, EXECUTIONS, OUTPUTS, Table};
 use days::Day;
-use fields::{Arrays, Columns};
+use fields::{Arrays, Known};
 use tables::{Group, Row};
 
 pub use check::Wanted;
+pub(crate) use event::{Event, Shapes};
+
+/// After a row that was there already: replays come in rows.
+const LOOKS: u32 = 1_000;
 
 /// An open destination. One thread owns it.
 pub struct Postgres {
@@ -55,7 +60,9 @@ struct Writer {
     /// Partitions whose row in `weir_positions` is there.
     known: HashSet<Partition>,
     /// Of users' tables, as they were when last asked.
-    tables: HashMap<String, Columns>,
+    tables: HashMap<String, Known>,
+    /// How many more transactions look whether rows are there already: one was lately.
+    looks: u32,
     /// A write has failed: what has become of its transaction is asked before the next one.
     uncertain: bool,
 }
@@ -75,9 +82,7 @@ impl Postgres {
             reason,
         };
         let place = open::place(url).map_err(fail)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("sink-postgres")
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| fail(e.to_string()))?;
@@ -85,6 +90,7 @@ impl Postgres {
             connection: None,
             known: HashSet::new(),
             tables: HashMap::new(),
+            looks: 0,
             uncertain: false,
         });
         Ok(Self {
@@ -271,6 +277,7 @@ impl Writer {
             }
         }
         let mut careful = false;
+        self.looks = self.looks.saturating_sub(1);
         loop {
             let (known, tables) = (&mut self.known, &mut self.tables);
             let connection = match &mut self.connection {
@@ -282,9 +289,13 @@ impl Writer {
                 share,
                 stored,
                 careful,
+                looks: self.looks > 0,
             };
             match attempt.run(connection, known, tables).await {
                 Ok(landed) => return Ok(landed),
+                Err(Trouble::Row(e)) if self.looks == 0 && fault::is_double(&e) => {
+                    self.looks = LOOKS;
+                }
                 // a row of a user's: once more, one by one
                 Err(Trouble::Row(_)) if !careful => careful = true,
                 Err(Trouble::Row(e)) => {
@@ -380,6 +391,8 @@ struct Attempt<'a, 'b> {
     stored: &'a Stored,
     /// Rows of users' tables are written so that one that is refused leaves the others.
     careful: bool,
+    /// Whether rows to insert are there already; else one that is there fails the transaction.
+    looks: bool,
 }
 
 impl Attempt<'_, '_> {
@@ -387,16 +400,18 @@ impl Attempt<'_, '_> {
         &self,
         connection: &mut PgConnection,
         known: &mut HashSet<Partition>,
-        tables: &mut HashMap<String, Columns>,
+        tables: &mut HashMap<String, Known>,
     ) -> Result<Landed, Trouble> {
         let history = self.options.history;
-        let mut transaction = connection.begin().await?;
+        // a constraint that waits for the end of the transaction would take all other rows with it
+        let begin = "begin; set constraints all immediate";
+        let mut transaction = connection.begin_with(begin).await?;
         self.advance(&mut transaction, known).await?;
         #[cfg(feature = "broken")]
         if crate::broken::is("position-outside") {
             transaction.commit().await?;
             crate::broken::kill_at("before-commit");
-            transaction = connection.begin().await?;
+            transaction = connection.begin_with(begin).await?;
         }
         let landings = &self.share.landings;
         let writes = landings.iter().flat_map(|landing| {
@@ -410,10 +425,6 @@ impl Attempt<'_, '_> {
         let mut rows = Rows::of_landings(landings.iter().copied(), history);
         let mut landed = Landed::default();
         if !groups.is_empty() {
-            // a constraint that waits for the end of the transaction would take all others with it
-            sqlx::query("set constraints all immediate")
-                .execute(&mut *transaction)
-                .await?;
             for group in &groups {
                 landed.rows += group.rows.len() as u64;
                 if self.careful {
@@ -421,7 +432,7 @@ impl Attempt<'_, '_> {
                     tables.remove(group.table());
                     one_by_one(&mut transaction, group, &mut refused).await?;
                 } else {
-                    at_once(&mut transaction, group, tables).await?;
+                    at_once(&mut transaction, group, tables, self.looks).await?;
                 }
             }
         }
@@ -543,21 +554,25 @@ async fn purge(
 async fn at_once(
     connection: &mut PgConnection,
     group: &Group<'_>,
-    tables: &mut HashMap<String, Columns>,
+    tables: &mut HashMap<String, Known>,
+    looks: bool,
 ) -> Result<(), Trouble> {
     if !tables.contains_key(group.table()) {
-        let columns = fields::columns(connection, group.table()).await?;
-        tables.insert(group.table().to_owned(), columns);
+        let known = fields::known(connection, group.table()).await?;
+        tables.insert(group.table().to_owned(), known);
     }
-    let arrays = tables
-        .get(group.table())
-        .and_then(|columns| Arrays::of(group, columns));
-    match arrays {
+    let known = tables.get(group.table());
+    let is_unique = |key| known.is_some_and(|known| known.is_unique(key));
+    let fails = !looks && group.inserted_key().is_some_and(is_unique);
+    match known.and_then(|known| Arrays::of(group, known)) {
         Some(arrays) => {
-            let statement = group.statement(&arrays.source);
+            let statement = group.statement(&arrays.source, fails);
             execute(connection, arrays.bind(statement)).await
         }
-        None => as_json(connection, &group.statement(&group.events()), &group.rows).await,
+        None => {
+            let statement = group.statement(&group.events(), fails);
+            as_json(connection, &statement, &group.rows).await
+        }
     }
 }
 
@@ -587,7 +602,7 @@ async fn one_by_one<'b>(
     group: &Group<'b>,
     refused: &mut Vec<(Row<'b>, String)>,
 ) -> Result<(), Trouble> {
-    let statement = group.statement(&group.events());
+    let statement = group.statement(&group.events(), false);
     let mut parts: Vec<_> = std::iter::once(0..group.rows.len()).collect();
     while let Some(part) = parts.pop() {
         sqlx::query("savepoint part")

@@ -1,37 +1,28 @@
 //! Users' own tables: which statements a batch's events become. The database converts fields to columns itself
 //! (`jsonb_populate_recordset`), so what it takes is what its types take. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use schemas::graph::WriteMode;
-use serde_json::value::RawValue;
 use topics::Fetched;
 
-use crate::writes::{Target, Write};
+use super::event::{Event, Shape};
+use crate::writes::Write;
 
 /// Rows that one statement writes: of one table, with the same fields.
 pub(super) struct Group<'b> {
-    shape: Shape,
+    shape: &'b Shape,
     /// In order; of rows with the same key only the last one.
     pub(super) rows: Vec<Row<'b>>,
-    /// Of each row, in the order of the columns.
-    pub(super) fields: Vec<Vec<&'b RawValue>>,
-    places: HashMap<String, usize>,
+    /// Of each row.
+    pub(super) events: Vec<&'b Event>,
+    places: HashMap<&'b [u8], usize>,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Row<'b> {
     pub(super) write: &'b Write,
     pub(super) from: &'b Fetched,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Shape {
-    table: String,
-    mode: WriteMode,
-    key: Vec<String>,
-    /// Fields of the events that are written, in order of their names.
-    columns: Vec<String>,
 }
 
 /// A row that cannot be written, and why.
@@ -44,34 +35,38 @@ pub(super) fn groups<'b>(
     let mut groups: Vec<Group<'b>> = Vec::new();
     let mut refused = Vec::new();
     for row in rows {
-        match shape(row.write) {
-            Ok((shape, key, fields)) => add(&mut groups, (shape, key), row, fields),
+        match event(row.write) {
+            Ok(event) => add(&mut groups, row, event),
             Err(why) => refused.push((row, why)),
         }
     }
     (groups, refused)
 }
 
-fn add<'b>(
-    groups: &mut Vec<Group<'b>>,
-    (shape, key): (Shape, Option<String>),
-    row: Row<'b>,
-    fields: Vec<&'b RawValue>,
-) {
+fn event(write: &Write) -> Result<&Event, String> {
+    match &write.event {
+        Some(event) => event.as_ref().map_err(Clone::clone),
+        None => Err("this destination is in Postgres, and the sink is of kind scylla".into()),
+    }
+}
+
+fn add<'b>(groups: &mut Vec<Group<'b>>, row: Row<'b>, event: &'b Event) {
+    let (shape, key) = (&*event.shape, event.key.as_deref());
     // it may not overtake one of its key, nor one whose key nobody can compare with its own
     let after = groups.iter().rposition(|group| {
-        let Some(key) = &key else { return false };
+        let Some(key) = key else { return false };
         group.shape.table == shape.table
             && (group.shape.key != shape.key || group.places.contains_key(key))
     });
-    let like = groups.iter().rposition(|group| group.shape == shape);
+    let is_like = |group: &Group<'_>| std::ptr::eq(group.shape, shape) || group.shape == shape;
+    let like = groups.iter().rposition(is_like);
     let group = match like {
         Some(like) if after.is_none_or(|after| after <= like) => &mut groups[like],
         _ => {
             groups.push(Group {
                 shape,
                 rows: Vec::new(),
-                fields: Vec::new(),
+                events: Vec::new(),
                 places: HashMap::new(),
             });
             let last = groups.len() - 1;
@@ -79,10 +74,10 @@ fn add<'b>(
         }
     };
     let replaces = group.shape.mode != WriteMode::Insert;
-    match key.as_ref().and_then(|key| group.places.get(key)) {
+    match key.and_then(|key| group.places.get(key)) {
         Some(place) if replaces => {
             group.rows[*place] = row;
-            group.fields[*place] = fields;
+            group.events[*place] = event;
         }
         // the first of a key stands
         Some(_) => {}
@@ -91,55 +86,9 @@ fn add<'b>(
                 group.places.insert(key, group.rows.len());
             }
             group.rows.push(row);
-            group.fields.push(fields);
+            group.events.push(event);
         }
     }
-}
-
-/// What kind of row it is, the text of its key, where the sink has one, and its fields in the order of the columns.
-type Shaped<'b> = (Shape, Option<String>, Vec<&'b RawValue>);
-
-fn shape(write: &Write) -> Result<Shaped<'_>, String> {
-    let (table, mode, key, columns) = match &*write.target {
-        Target::Postgres {
-            table,
-            mode,
-            key,
-            columns,
-        } => (table, *mode, key, columns),
-        Target::Refused(why) => return Err(why.clone()),
-        Target::Scylla { .. } => {
-            return Err("this destination is in Postgres, and the sink is of kind scylla".into());
-        }
-    };
-    let event: BTreeMap<String, &RawValue> = serde_json::from_slice(&write.data)
-        .map_err(|error| format!("the event is no JSON object, so it has no columns: {error}"))?;
-    if let Some(missing) = key.iter().find(|name| !event.contains_key(*name)) {
-        return Err(format!(
-            "the event has no field \"{missing}\", which is in the key of table {table}"
-        ));
-    }
-    let is_written = |name: &&String| match mode {
-        WriteMode::Delete => key.contains(name),
-        _ => columns.is_empty() || columns.contains(name) || key.contains(name),
-    };
-    let values = key.iter().filter_map(|name| event.get(name));
-    let text: Vec<&str> = values.map(|value| value.get()).collect();
-    let text = (!key.is_empty()).then(|| text.join("\u{1f}"));
-    let written = event.into_iter().filter(|(name, _)| is_written(&name));
-    let (names, fields): (Vec<String>, Vec<&RawValue>) = written.unzip();
-    if names.is_empty() {
-        return Err(format!(
-            "the event has no field that is a column of table {table}"
-        ));
-    }
-    let shape = Shape {
-        table: table.clone(),
-        mode,
-        key: key.clone(),
-        columns: names,
-    };
-    Ok((shape, text, fields))
 }
 
 impl Group<'_> {
@@ -157,14 +106,21 @@ impl Group<'_> {
         format!("jsonb_populate_recordset(null::{table}, $1::jsonb) as r")
     }
 
-    /// `events`: where the rows `r` come from.
-    pub(super) fn statement(&self, events: &str) -> String {
+    /// The key that says whether an inserted row is there already.
+    pub(super) fn inserted_key(&self) -> Option<&[String]> {
+        let is_it = self.shape.mode == WriteMode::Insert && !self.shape.key.is_empty();
+        is_it.then_some(&*self.shape.key)
+    }
+
+    /// `events`: where the rows `r` come from. `fails`: an insert of a row whose key is there already fails, which costs the
+    /// database less than looking for it.
+    pub(super) fn statement(&self, events: &str, fails: bool) -> String {
         let Shape {
             table,
             mode,
             key,
             columns,
-        } = &self.shape;
+        } = self.shape;
         let table = quoted_table(table);
         let names = list(columns, "");
         let insert = format!(
@@ -172,7 +128,7 @@ impl Group<'_> {
             list(columns, "r.")
         );
         match mode {
-            WriteMode::Insert if key.is_empty() => insert,
+            WriteMode::Insert if fails || key.is_empty() => insert,
             WriteMode::Insert => format!("{insert} on conflict ({}) do nothing", list(key, "")),
             WriteMode::Upsert => {
                 let others = columns.iter().filter(|column| !key.contains(column));
@@ -208,7 +164,7 @@ impl Group<'_> {
             mode,
             columns,
             ..
-        } = &self.shape;
+        } = self.shape;
         let table = quoted_table(table);
         let same: Vec<String> = columns
             .iter()
@@ -267,7 +223,9 @@ mod tests {
     use schemas::ExecutionId;
     use topics::{Partition, Record};
 
+    use super::super::event::Shapes;
     use super::*;
+    use crate::writes::Target;
 
     fn from(offset: i64) -> Fetched {
         Fetched {
@@ -292,6 +250,7 @@ mod tests {
             key: key.iter().map(|name| (*name).to_owned()).collect(),
             columns: vec![],
         };
+        let (target, data) = (Arc::new(target), Bytes::from(data.to_owned()));
         Write {
             tenant: "t".into(),
             graph: "g".into(),
@@ -300,9 +259,10 @@ mod tests {
             step: "s".into(),
             number: 0,
             sink: "rows".into(),
-            target: Arc::new(target),
+            event: Some(Shapes::default().event(&target, &data)),
+            target,
             content_type: "application/json".into(),
-            data: Bytes::from(data.to_owned()),
+            data,
         }
     }
 
@@ -336,12 +296,12 @@ mod tests {
             ]
         );
         assert_eq!(
-            groups[0].statement(&groups[0].events()),
+            groups[0].statement(&groups[0].events(), false),
             r#"insert into "shop"."orders" ("a", "id") select r."a", r."id" from jsonb_populate_recordset(null::"shop"."orders", $1::jsonb) as r on conflict ("id") do update set "a" = excluded."a""#
         );
         assert!(
             groups[3]
-                .statement("events")
+                .statement("events", false)
                 .starts_with(r#"delete from "shop"."orders" as t using "#)
         );
     }
