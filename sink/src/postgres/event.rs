@@ -65,6 +65,10 @@ struct Known {
 impl Shapes {
     /// The error says why it is no row.
     pub(crate) fn event(&mut self, target: &Arc<Target>, data: &Bytes) -> Result<Event, String> {
+        // whatever the event is, as one whose bytes lie elsewhere
+        if let Target::Refused(why) = &**target {
+            return Err(why.clone());
+        }
         let Object(fields) = serde_json::from_slice(data).map_err(|error| {
             format!("the event is no JSON object, so it has no columns: {error}")
         })?;
@@ -105,19 +109,14 @@ impl Shapes {
 
 impl Known {
     fn new(target: &Arc<Target>, fields: &[Field<'_>]) -> Result<Self, String> {
-        let (table, mode, key, columns) = match &**target {
-            Target::Postgres {
-                table,
-                mode,
-                key,
-                columns,
-            } => (table, *mode, key, columns),
-            Target::Refused(why) => return Err(why.clone()),
-            Target::Scylla { .. } => {
-                return Err(
-                    "this destination is in Postgres, and the sink is of kind scylla".into(),
-                );
-            }
+        let Target::Postgres {
+            table,
+            mode,
+            key,
+            columns,
+        } = &**target
+        else {
+            return Err("it is no row of a table in Postgres".into());
         };
         // of fields with the same name the last one counts
         let named = fields.iter().enumerate();
@@ -142,7 +141,7 @@ impl Known {
         }
         let shape = Shape {
             table: table.clone(),
-            mode,
+            mode: *mode,
             key: key.clone(),
             columns: names,
         };
@@ -265,6 +264,10 @@ mod tests {
                 .map(|key| String::from_utf8(key.to_vec()).unwrap());
             assert_eq!(key, (!keys.is_empty()).then(|| keys.join("\u{1f}")));
         }
+        // its bytes lie elsewhere
+        let refused = Arc::new(Target::Refused("too large".into()));
+        let large = shapes.event(&refused, &Bytes::new());
+        assert_eq!(large.unwrap_err(), "too large");
         let nothing = shapes.event(&target(WriteMode::Insert, &[], &["c"]), &data);
         assert!(nothing.unwrap_err().contains("no field that is a column"));
     }

@@ -1,6 +1,7 @@
 //! Days that have rows, and where an execution's rows lie.
 
 use futures_util::TryStreamExt as _;
+use schemas::ExecutionId;
 use scylla::statement::prepared::PreparedStatement;
 use uuid::Uuid;
 
@@ -68,14 +69,10 @@ pub(super) fn bucket(execution: Uuid) -> (i32, i8) {
     (day_of(execution), slice)
 }
 
-/// Of the 48 bits that an execution's id begins with.
+/// Of the time that an execution's id begins with.
 pub(super) fn day_of(execution: Uuid) -> i32 {
-    let ms = execution
-        .as_bytes()
-        .iter()
-        .take(6)
-        .fold(0, |ms, byte| ms << 8 | i64::from(*byte));
-    day(ms)
+    // 48 bits
+    day(ExecutionId(execution.into_bytes()).time_ms() as i64)
 }
 
 /// The least id of an execution that begins with this text. CQL compares the versions of UUIDs before all else: it has that of
