@@ -12,6 +12,9 @@ use crate::disk_full::Disk;
 use crate::proof::{Row, full};
 use crate::weir::until;
 
+/// A thousand results come in.
+const ROUND: Duration = Duration::from_millis(500);
+
 /// The tables that are made from now on, and what there are, lie on a small disk.
 fn onto(postgres: &Postgres, disk: &Path) {
     // where we are not root, the server runs as who we are, and this fails
@@ -65,6 +68,8 @@ fn a_database_that_is_down_holds_up_itself_alone() {
             results.add(1_000);
             rounds += 1;
             results.until_landed(other);
+            // no more a second than the slower of the two catches up with afterwards
+            std::thread::sleep((ROUND * rounds).saturating_sub(since.elapsed()));
         }
         rounds
     };
