@@ -1,5 +1,6 @@
 //! The whole line: from a trigger's own time until its row is there for somebody who looks in Postgres; by the real `weir`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,10 @@ const WARM: Duration = Duration::from_secs(5);
 const TIME: Duration = Duration::from_secs(20);
 /// Between two looks at the table.
 const LOOK: Duration = Duration::from_millis(2);
+/// Of so many triggers one is looked for.
+const SAMPLE: usize = 100;
+/// The most that are looked for at once.
+const AHEAD: usize = 60;
 /// Between two counts of the rows, each of which reads all of them.
 const COUNT: Duration = Duration::from_millis(500);
 /// The intervals, each of which a row waits for half of on average, and the right to the table.
@@ -70,7 +75,7 @@ pub(crate) fn run() -> Result<Vec<Row>> {
         ("sink", sink_alone)
     };
     let note = format!(
-        "p99 {p99:.0} ms, max {most:.0} ms of {} rows; a commit each 100 ms, a write each 100 ms; {rate:.0} triggers/s, half of {whole:.0}/s, which the line can do: \
+        "p99 {p99:.0} ms, max {most:.0} ms of {} rows (one of {SAMPLE}); a commit each 100 ms, a write each 100 ms; {rate:.0} triggers/s, half of {whole:.0}/s, which the line can do: \
          {:.2} × its slowest part alone (the {slowest}; processor {processor_alone:.0}/s, sink {sink_alone:.0}/s); one copying step, 0.8 KiB orders; {}",
         latencies.len(),
         whole / slowest_per_s,
@@ -196,7 +201,7 @@ fn speed(what: &str, count: impl Fn() -> Result<u64>, before: u64) -> Result<f64
     Ok(per_s)
 }
 
-/// µs of each trigger after the warm-up, the smallest first.
+/// µs of each trigger of the sample after the warm-up, the smallest first.
 fn measure(place: &Place, first: u64, rate: f64) -> Result<Vec<u64>> {
     let (stop, all) = (AtomicBool::new(false), AtomicU64::new(u64::MAX));
     let (sent, seen) = std::thread::scope(|scope| {
@@ -213,6 +218,7 @@ fn measure(place: &Place, first: u64, rate: f64) -> Result<Vec<u64>> {
     let from = sent.first().copied().unwrap_or_default() + WARM.as_micros() as u64;
     let mut taken: Vec<u64> = sent
         .iter()
+        .step_by(SAMPLE)
         .zip(&seen)
         .filter(|(sent, _)| **sent >= from)
         .map(|(sent, seen)| seen.saturating_sub(*sent))
@@ -258,34 +264,38 @@ fn send(
     Ok(times)
 }
 
-/// When each row was first seen, until all are there. Rows come in any order, so it asks from the first one on that is missing.
+/// When each row of a sample was first seen, until all of it are there. All rows would cost a core to look at.
 fn watch(url: &str, first: u64, all: &AtomicU64) -> Result<Vec<u64>> {
     let runtime = crate::log::runtime()?;
     let mut connection = runtime.block_on(PgConnection::connect(url))?;
     // the table has no statistics yet
     runtime.block_on(sqlx::query("set enable_seqscan = off").execute(&mut connection))?;
-    let (mut seen, mut next) = (Vec::<u64>::new(), 0);
+    let (mut seen, mut missing) = (Vec::<u64>::new(), BTreeMap::new());
     let deadline = Instant::now() + WARM + TIME + PATIENCE;
-    while (next as u64) < all.load(Ordering::Relaxed) {
-        ensure!(Instant::now() < deadline, "row {next} never came");
-        let select = sqlx::query_scalar::<_, String>("select id from orders where id >= $1")
-            .bind(orders::key(first + next as u64));
-        let rows = runtime.block_on(select.fetch_all(&mut connection))?;
+    loop {
+        let sent = all.load(Ordering::Relaxed).div_ceil(SAMPLE as u64);
+        while missing.len() < AHEAD && (seen.len() as u64) < sent {
+            missing.insert(
+                orders::key(first + (seen.len() * SAMPLE) as u64),
+                seen.len(),
+            );
+            seen.push(0);
+        }
+        // some that were looked for have never been sent
+        missing.retain(|_, place| (*place as u64) < sent);
+        let Some((id, _)) = missing.first_key_value() else {
+            seen.truncate(sent as usize);
+            return Ok(seen);
+        };
+        ensure!(Instant::now() < deadline, "row {id} never came");
+        let ids: Vec<&str> = missing.keys().map(|id| &**id).collect();
+        let select = sqlx::query_scalar::<_, String>("select id from orders where id = any($1)");
+        let rows = runtime.block_on(select.bind(ids).fetch_all(&mut connection))?;
         let now = now_us();
         for id in rows {
-            let n = orders::number(id.as_bytes()).context("a row of somebody else")?;
-            let place = (n - first) as usize;
-            if place >= seen.len() {
-                seen.resize(place + 1, 0);
-            }
-            if seen[place] == 0 {
-                seen[place] = now;
-            }
-        }
-        while seen.get(next).is_some_and(|at| *at != 0) {
-            next += 1;
+            let place = missing.remove(&id).context("a row of somebody else")?;
+            seen[place] = now;
         }
         std::thread::sleep(LOOK);
     }
-    Ok(seen)
 }

@@ -40,8 +40,12 @@ fn topics_and_doctor_on_three_brokers_of_which_one_and_then_two_die() {
     };
     let all = topics::catalog::topics();
     let names: Vec<&str> = all.iter().map(|topic| &*topic.name).collect();
-    let found = Admin::new(&config).unwrap().topics(&names).unwrap();
-    assert_eq!(found.len(), all.len());
+    let admin = Admin::new(&config).unwrap();
+    let mut found = std::collections::BTreeMap::new();
+    until("the broker that is asked knows them all", || {
+        found = admin.topics(&names).unwrap();
+        found.len() == all.len()
+    });
     for (name, topic) in &found {
         let in_sync = &topic.settings["min.insync.replicas"];
         assert_eq!((topic.replication, &**in_sync), (3, "2"), "{name}");
