@@ -1,5 +1,4 @@
-//! Events of a group as texts of their columns: an array for each column, which costs the database half of what a list of JSON
-//! objects does, or the lines of a `copy`, which cost it least.
+//! Events of a group as an array of texts for each column, which costs the database half of what a list of JSON objects does.
 //!
 //! Only where a text becomes what `jsonb_populate_recordset` makes of the field: of the types below, each by its own input
 //! function, and with the limits of the column (`varchar(10)`) kept by the assignment. Everything else (arrays, composites,
@@ -51,8 +50,6 @@ pub(super) struct Known {
     columns: HashMap<String, &'static str>,
     /// The columns, in order of their names, of each index that says whether a row is there.
     unique: Vec<Vec<String>>,
-    /// `copy` does with it what `insert` does: it knows neither rules nor policies, and no views.
-    pub(super) takes_copies: bool,
 }
 
 impl Known {
@@ -70,77 +67,21 @@ pub(super) async fn known(
     table: &str,
 ) -> Result<Known, sqlx::Error> {
     let select = sqlx::query(
-        "select attname::text, atttypid::bigint, relkind in ('r', 'p') and not relrowsecurity and not relhasrules
-         from pg_attribute join pg_class on pg_class.oid = attrelid
-         where attrelid = to_regclass($1) and attnum > 0 and not attisdropped and attgenerated = '' and attidentity <> 'a'",
+        "select attname::text, atttypid::bigint from pg_attribute where attrelid = to_regclass($1) and attnum > 0 and not attisdropped",
     );
     let rows = select
         .bind(quoted_table(table))
         .fetch_all(&mut *connection)
         .await?;
-    let (mut columns, mut takes_copies) = (HashMap::new(), false);
+    let mut columns = HashMap::new();
     for row in rows {
-        takes_copies = row.try_get(2)?;
         let id: i64 = row.try_get(1)?;
         if let Some((_, name)) = TYPES.iter().find(|(known, _)| *known == id) {
             columns.insert(row.try_get::<String, _>(0)?, *name);
         }
     }
     let unique = check::unique(connection, &quoted_table(table)).await?;
-    Ok(Known {
-        columns,
-        unique,
-        takes_copies,
-    })
-}
-
-/// The types of a group's columns; `None`: they are not all among those above.
-fn types(group: &Group<'_>, known: &Known) -> Option<Vec<&'static str>> {
-    let names = group.columns().iter();
-    names.map(|name| known.columns.get(name).copied()).collect()
-}
-
-/// A group's rows as lines of `copy` in its text form ("COPY", "Text Format" of Postgres's manual); `None`: they have to go as JSON.
-pub(super) fn lines(group: &Group<'_>, known: &Known) -> Option<Vec<u8>> {
-    let types = types(group, known)?;
-    let bytes: usize = group.rows.iter().map(|row| row.write.data.len()).sum();
-    let mut lines = Vec::with_capacity(bytes);
-    for event in &group.events {
-        for (field, of) in event.fields().zip(&types) {
-            match text(field?, is_json(of))? {
-                None => lines.extend_from_slice(b"\\N"),
-                Some(text) => escape(&mut lines, &text),
-            }
-            lines.push(b'\t');
-        }
-        if let Some(last) = lines.last_mut() {
-            *last = b'\n';
-        }
-    }
-    Some(lines)
-}
-
-fn escape(lines: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(place) = rest
-        .iter()
-        .position(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t'))
-    {
-        lines.extend_from_slice(&rest[..place]);
-        lines.push(b'\\');
-        lines.push(match rest[place] {
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            other => other,
-        });
-        rest = &rest[place + 1..];
-    }
-    lines.extend_from_slice(rest);
-}
-
-fn is_json(of: &str) -> bool {
-    matches!(of, JSON | JSONB)
+    Ok(Known { columns, unique })
 }
 
 /// What a statement takes, and from what it reads its rows.
@@ -153,14 +94,18 @@ impl<'b> Arrays<'b> {
     /// `None`: they have to go as JSON.
     pub(super) fn of(group: &Group<'b>, known: &Known) -> Option<Self> {
         let names = group.columns();
-        let types = types(group, known)?;
+        let types: Option<Vec<&str>> = names
+            .iter()
+            .map(|name| known.columns.get(name).copied())
+            .collect();
+        let types = types?;
         let mut values: Vec<Vec<_>> = names
             .iter()
             .map(|_| Vec::with_capacity(group.rows.len()))
             .collect();
         for event in &group.events {
             for ((field, of), column) in event.fields().zip(&types).zip(&mut values) {
-                column.push(text(field?, is_json(of))?);
+                column.push(text(field?, matches!(*of, JSON | JSONB))?);
             }
         }
         let (mut cast, mut arrays, mut places) = (Vec::new(), Vec::new(), Vec::new());
@@ -211,17 +156,6 @@ fn is_plain(number: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_copy_would_read_as_a_sign_is_escaped() {
-        let mut lines = Vec::new();
-        for text in ["plain", "", "\\N", "a\tb\r\nc\\", "é"] {
-            escape(&mut lines, text);
-            lines.push(b'|');
-        }
-        let lines = String::from_utf8(lines).unwrap();
-        assert_eq!(lines, r"plain||\\N|a\tb\r\nc\\|é|");
-    }
 
     #[test]
     fn a_field_is_the_text_that_a_column_reads() {

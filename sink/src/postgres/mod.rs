@@ -564,12 +564,6 @@ async fn at_once(
     let known = tables.get(group.table());
     let is_unique = |key| known.is_some_and(|known| known.is_unique(key));
     let fails = !looks && group.inserted_key().is_some_and(is_unique);
-    let copied = known
-        .filter(|known| known.takes_copies)
-        .and_then(|known| Some((group.copy(fails)?, fields::lines(group, known)?)));
-    if let Some((statement, lines)) = copied {
-        return copy(connection, &statement, lines).await;
-    }
     match known.and_then(|known| Arrays::of(group, known)) {
         Some(arrays) => {
             let statement = group.statement(&arrays.source, fails);
@@ -595,24 +589,10 @@ async fn execute(
     connection: &mut PgConnection,
     query: Query<'_, sqlx::Postgres, PgArguments>,
 ) -> Result<(), Trouble> {
-    query.execute(connection).await.map(drop).map_err(of_a_row)
-}
-
-async fn copy(
-    connection: &mut PgConnection,
-    statement: &str,
-    lines: Vec<u8>,
-) -> Result<(), Trouble> {
-    let mut copy = connection.copy_in_raw(statement).await.map_err(of_a_row)?;
-    copy.send(lines).await?;
-    copy.finish().await.map(drop).map_err(of_a_row)
-}
-
-fn of_a_row(error: sqlx::Error) -> Trouble {
-    if fault::is_of_a_row(&error) {
-        Trouble::Row(error)
-    } else {
-        Trouble::Database(error)
+    match query.execute(connection).await {
+        Ok(_) => Ok(()),
+        Err(error) if fault::is_of_a_row(&error) => Err(Trouble::Row(error)),
+        Err(error) => Err(Trouble::Database(error)),
     }
 }
 

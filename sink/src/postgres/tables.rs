@@ -112,19 +112,6 @@ impl Group<'_> {
         is_it.then_some(&*self.shape.key)
     }
 
-    /// The `copy` that inserts the rows; `None`: it has to be asked for each whether it is there. `fails`: as of `statement`.
-    pub(super) fn copy(&self, fails: bool) -> Option<String> {
-        let Shape {
-            table,
-            mode,
-            key,
-            columns,
-        } = self.shape;
-        let is_plain = *mode == WriteMode::Insert && (fails || key.is_empty());
-        let (table, columns) = (quoted_table(table), list(columns, ""));
-        is_plain.then(|| format!("copy {table} ({columns}) from stdin"))
-    }
-
     /// `events`: where the rows `r` come from. `fails`: an insert of a row whose key is there already fails, which costs the
     /// database less than looking for it.
     pub(super) fn statement(&self, events: &str, fails: bool) -> String {
