@@ -94,6 +94,11 @@ impl Rows {
         rows
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        let all = [&self.executions, &self.outputs, &self.dead_letters];
+        all.iter().all(|table| table.is_empty()) && self.purges.is_empty()
+    }
+
     fn result(&mut self, result: &SegmentResult, from: &Fetched) {
         let execution = result.execution.to_string();
         let segment = ExecutionId(result.segment).to_string();

@@ -29,7 +29,8 @@ enum Work {
 
 enum Done {
     Assigned(Result<Vec<(Partition, i64)>, SinkError>),
-    Landed(Result<(), SinkError>),
+    /// With the batch: who made it lets it go, while the next one is written.
+    Landed(Result<(), SinkError>, Batch),
 }
 
 /// The loop's end of it. Dropping it ends the thread once it has finished what it does.
@@ -98,7 +99,8 @@ impl Writer {
             self.done.recv_timeout(wait)
         };
         match done {
-            Ok(Done::Landed(outcome)) => {
+            Ok(Done::Landed(outcome, batch)) => {
+                drop(batch);
                 self.landing = false;
                 outcome.map(|()| true)
             }
@@ -116,7 +118,7 @@ impl Writer {
         self.send(Work::Assign(partitions));
         match self.done.recv() {
             Ok(Done::Assigned(starts)) => starts,
-            Ok(Done::Landed(_)) | Err(_) => Err(SinkError::Panicked),
+            Ok(Done::Landed(..)) | Err(_) => Err(SinkError::Panicked),
         }
     }
 
@@ -173,7 +175,10 @@ impl Owner {
     fn run(mut self, work: &Receiver<Work>, done: &Sender<Done>) {
         loop {
             let told = match work.recv_timeout(TIDY) {
-                Ok(Work::Land(batch)) => done.send(Done::Landed(self.land(&batch))),
+                Ok(Work::Land(batch)) => {
+                    let outcome = self.land(&batch);
+                    done.send(Done::Landed(outcome, batch))
+                }
                 Ok(Work::Assign(partitions)) => done.send(Done::Assigned(self.assign(partitions))),
                 Ok(Work::Revoke(partitions)) => {
                     self.stored

@@ -7,9 +7,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use sqlx::postgres::{PgArguments, PgConnection};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgTypeInfo};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{Encode, Postgres, Row as _, Type};
 
 use super::check;
 use super::tables::{Group, quoted, quoted_table};
@@ -84,48 +86,89 @@ pub(super) async fn known(
     Ok(Known { columns, unique })
 }
 
-/// What a statement takes, and from what it reads its rows.
-pub(super) struct Arrays<'b> {
-    pub(super) source: String,
-    values: Vec<Vec<Option<Cow<'b, str>>>>,
+/// What a statement takes, and how its rows are made of it.
+pub(super) struct Arrays {
+    cast: Vec<String>,
+    values: Vec<Texts>,
 }
 
-impl<'b> Arrays<'b> {
+impl Arrays {
     /// `None`: they have to go as JSON.
-    pub(super) fn of(group: &Group<'b>, known: &Known) -> Option<Self> {
+    pub(super) fn of(group: &Group<'_>, known: &Known) -> Option<Self> {
         let names = group.columns();
         let types: Option<Vec<&str>> = names
             .iter()
             .map(|name| known.columns.get(name).copied())
             .collect();
         let types = types?;
-        let mut values: Vec<Vec<_>> = names
-            .iter()
-            .map(|_| Vec::with_capacity(group.rows.len()))
-            .collect();
+        let mut values: Vec<Texts> = names.iter().map(|_| Texts::default()).collect();
         for event in &group.events {
             for ((field, of), column) in event.fields().zip(&types).zip(&mut values) {
-                column.push(text(field?, matches!(*of, JSON | JSONB))?);
+                column.push(text(field?, matches!(*of, JSON | JSONB))?.as_deref());
             }
         }
-        let (mut cast, mut arrays, mut places) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (name, of)) in names.iter().zip(&types).enumerate() {
-            cast.push(format!("c{place}::{of} as {}", quoted(name)));
-            arrays.push(format!("${}::text[]", place + 1));
-            places.push(format!("c{place}"));
-        }
-        let (cast, arrays, places) = (cast.join(", "), arrays.join(", "), places.join(", "));
+        let named = names.iter().zip(&types).enumerate();
+        let cast = named.map(|(place, (name, of))| format!("c{place}::{of} as {}", quoted(name)));
         Some(Self {
-            source: format!("(select {cast} from unnest({arrays}) as u({places})) as r"),
+            cast: cast.collect(),
             values,
         })
     }
 
-    pub(super) fn bind(self, statement: String) -> Query<'static, sqlx::Postgres, PgArguments> {
-        let query = sqlx::query(AssertSqlSafe(statement));
-        self.values
-            .into_iter()
-            .fold(query, |query, column| query.bind(column))
+    /// Rows `r`. `condition`: on which there are any.
+    pub(super) fn source(&self, condition: &str) -> String {
+        let all = 0..self.values.len();
+        let arrays: Vec<String> = all.clone().map(|n| format!("${}::text[]", n + 1)).collect();
+        let places: Vec<String> = all.map(|n| format!("c{n}")).collect();
+        let (cast, arrays, places) = (self.cast.join(", "), arrays.join(", "), places.join(", "));
+        format!("(select {cast} from unnest({arrays}) as u({places}) {condition}) as r")
+    }
+
+    pub(super) fn bind(
+        self,
+        query: Query<'static, Postgres, PgArguments>,
+    ) -> Query<'static, Postgres, PgArguments> {
+        let values = self.values.into_iter();
+        values.fold(query, |query, column| query.bind(column))
+    }
+}
+
+/// A `text[]`, whose elements are laid down as Postgres reads them (`array_recv`): the length of each, then its bytes.
+#[derive(Default)]
+struct Texts {
+    count: i32,
+    has_nulls: bool,
+    elements: Vec<u8>,
+}
+
+impl Texts {
+    fn push(&mut self, text: Option<&str>) {
+        self.count += 1;
+        self.has_nulls |= text.is_none();
+        // an event has 512 KiB at most
+        let bytes = text.map_or(-1, |text| text.len() as i32);
+        self.elements.extend_from_slice(&bytes.to_be_bytes());
+        self.elements
+            .extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+}
+
+impl Type<Postgres> for Texts {
+    fn type_info() -> PgTypeInfo {
+        <Vec<String> as Type<Postgres>>::type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Texts {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        /// The object id of `text`.
+        const TEXT: i32 = 25;
+        // one dimension, from 1 on
+        for number in [1, i32::from(self.has_nulls), TEXT, self.count, 1] {
+            buffer.extend_from_slice(&number.to_be_bytes());
+        }
+        buffer.extend_from_slice(&self.elements);
+        Ok(IsNull::No)
     }
 }
 

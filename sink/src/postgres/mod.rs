@@ -276,7 +276,7 @@ impl Writer {
                 None => self.uncertain = false,
             }
         }
-        let mut careful = false;
+        let (mut careful, mut alone) = (false, true);
         self.looks = self.looks.saturating_sub(1);
         loop {
             let (known, tables) = (&mut self.known, &mut self.tables);
@@ -289,6 +289,7 @@ impl Writer {
                 share,
                 stored,
                 careful,
+                alone,
                 looks: self.looks > 0,
             };
             match attempt.run(connection, known, tables).await {
@@ -296,6 +297,8 @@ impl Writer {
                 Err(Trouble::Row(e)) if self.looks == 0 && fault::is_double(&e) => {
                     self.looks = LOOKS;
                 }
+                // it does not say what it is about
+                Err(Trouble::Row(_)) if alone => alone = false,
                 // a row of a user's: once more, one by one
                 Err(Trouble::Row(_)) if !careful => careful = true,
                 Err(Trouble::Row(e)) => {
@@ -391,6 +394,8 @@ struct Attempt<'a, 'b> {
     stored: &'a Stored,
     /// Rows of users' tables are written so that one that is refused leaves the others.
     careful: bool,
+    /// Where one statement is all there is to write, it is a transaction by itself.
+    alone: bool,
     /// Whether rows to insert are there already; else one that is there fails the transaction.
     looks: bool,
 }
@@ -402,7 +407,21 @@ impl Attempt<'_, '_> {
         known: &mut HashSet<Partition>,
         tables: &mut HashMap<String, Known>,
     ) -> Result<Landed, Trouble> {
-        let history = self.options.history;
+        let landings = &self.share.landings;
+        let writes = landings.iter().flat_map(|landing| {
+            let rows = landing.writes.iter();
+            rows.map(|write| Row {
+                write,
+                from: &landing.from,
+            })
+        });
+        let (groups, mut refused) = tables::groups(writes);
+        let mut rows = Rows::of_landings(landings.iter().copied(), self.options.history);
+        if let ([group], true) = (&groups[..], refused.is_empty() && rows.is_empty())
+            && let Some(landed) = self.stroke(connection, group, known, tables).await?
+        {
+            return Ok(landed);
+        }
         // a constraint that waits for the end of the transaction would take all other rows with it
         let begin = "begin; set constraints all immediate";
         let mut transaction = connection.begin_with(begin).await?;
@@ -413,27 +432,16 @@ impl Attempt<'_, '_> {
             crate::broken::kill_at("before-commit");
             transaction = connection.begin_with(begin).await?;
         }
-        let landings = &self.share.landings;
-        let writes = landings.iter().flat_map(|landing| {
-            let rows = landing.writes.iter();
-            rows.map(|write| Row {
-                write,
-                from: &landing.from,
-            })
-        });
-        let (groups, mut refused) = tables::groups(writes);
-        let mut rows = Rows::of_landings(landings.iter().copied(), history);
         let mut landed = Landed::default();
-        if !groups.is_empty() {
-            for group in &groups {
-                landed.rows += group.rows.len() as u64;
-                if self.careful {
-                    // the table may have changed
-                    tables.remove(group.table());
-                    one_by_one(&mut transaction, group, &mut refused).await?;
-                } else {
-                    at_once(&mut transaction, group, tables, self.looks).await?;
-                }
+        for group in &groups {
+            landed.rows += group.rows.len() as u64;
+            if self.careful {
+                // the table may have changed
+                tables.remove(group.table());
+                one_by_one(&mut transaction, group, &mut refused).await?;
+            } else {
+                let table = table(&mut transaction, group, tables).await?;
+                at_once(&mut transaction, group, table, self.fails(group, table)).await?;
             }
         }
         landed.dead = refused.len() as u64;
@@ -467,6 +475,68 @@ impl Attempt<'_, '_> {
         Ok(landed)
     }
 
+    /// Positions and rows by one statement; three questions less. It fails as a whole where one of the positions does not move.
+    /// `None`: not these.
+    async fn stroke(
+        &self,
+        connection: &mut PgConnection,
+        group: &Group<'_>,
+        known: &HashSet<Partition>,
+        tables: &mut HashMap<String, Known>,
+    ) -> Result<Option<Landed>, Trouble> {
+        let mut progress = self.share.progress.iter();
+        if !self.alone || progress.any(|p| !known.contains(&p.partition)) {
+            return Ok(None);
+        }
+        #[cfg(feature = "broken")]
+        if crate::broken::is("position-outside") {
+            return Ok(None);
+        }
+        let table = table(connection, group, tables).await?;
+        let Some(arrays) = Arrays::of(group, table) else {
+            return Ok(None);
+        };
+        let place = group.columns().len() + 1;
+        let source = arrays.source(&format!(
+            // a text that is no boolean, which is found out only when it is needed
+            "where (select case count(*) when cardinality(${place}::text[]) then true else ('moved ' || count(*))::boolean end from moved)"
+        ));
+        let statement = format!(
+            "with moved as ({} returning 1) {}",
+            advance(place),
+            group.statement(&source, self.fails(group, table))
+        );
+        #[cfg(feature = "broken")]
+        crate::broken::kill_at("before-commit");
+        let query = arrays.bind(sqlx::query(AssertSqlSafe(statement)));
+        execute(connection, self.moves().bind(query)).await?;
+        #[cfg(feature = "broken")]
+        crate::broken::kill_at("after-commit");
+        let rows = group.rows.len() as u64;
+        Ok(Some(Landed { rows, dead: 0 }))
+    }
+
+    /// Whether rows that are there already fail by themselves, and need not be looked for.
+    fn fails(&self, group: &Group<'_>, table: &Known) -> bool {
+        let is_unique = |key| table.is_unique(key);
+        !self.looks && group.inserted_key().is_some_and(is_unique)
+    }
+
+    fn moves(&self) -> Moves {
+        let progress = &self.share.progress;
+        let expected = |progress: &Progress| {
+            let stored = self.stored.get(&progress.partition);
+            stored.copied().unwrap_or(progress.first)
+        };
+        let topic = |progress: &&Progress| progress.partition.topic.to_string();
+        Moves {
+            topics: progress.iter().map(topic).collect(),
+            numbers: progress.iter().map(|p| p.partition.number as i32).collect(),
+            old: progress.iter().map(|p| expected(p)).collect(),
+            new: progress.iter().map(|p| p.next).collect(),
+        }
+    }
+
     /// Moves each partition's position, if it is where this sink believes.
     async fn advance(
         &self,
@@ -474,30 +544,15 @@ impl Attempt<'_, '_> {
         known: &HashSet<Partition>,
     ) -> Result<(), Trouble> {
         let progress = &self.share.progress;
-        let expected = |progress: &&&Progress| {
-            let stored = self.stored.get(&progress.partition);
-            stored.copied().unwrap_or(progress.first)
-        };
-        let topics: Vec<String> = progress
-            .iter()
-            .map(|p| p.partition.topic.to_string())
-            .collect();
-        let numbers: Vec<i32> = progress.iter().map(|p| p.partition.number as i32).collect();
-        let old: Vec<i64> = progress.iter().map(|p| expected(&p)).collect();
-        let new: Vec<i64> = progress.iter().map(|p| p.next).collect();
+        let moves = self.moves();
         if progress.iter().any(|p| !known.contains(&p.partition)) {
             let insert = sqlx::query(
                 "insert into weir_positions select * from unnest($1::text[], $2::integer[], $3::bigint[]) on conflict do nothing",
             );
-            let insert = insert.bind(topics.clone()).bind(numbers.clone());
-            insert.bind(old.clone()).execute(&mut *connection).await?;
+            let insert = insert.bind(&moves.topics).bind(&moves.numbers);
+            insert.bind(&moves.old).execute(&mut *connection).await?;
         }
-        let update = sqlx::query(
-            r#"update weir_positions p set next_offset = u.new
-               from unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[]) as u(topic, number, old, new)
-               where p.topic = u.topic and p."partition" = u.number and p.next_offset = u.old"#,
-        );
-        let update = update.bind(topics).bind(numbers).bind(old).bind(new);
+        let update = moves.bind(sqlx::query(AssertSqlSafe(advance(1))));
         let moved = update.execute(&mut *connection).await?.rows_affected();
         if moved == progress.len() as u64 {
             return Ok(());
@@ -514,6 +569,33 @@ impl Attempt<'_, '_> {
             partition: partition.map(|p| p.number).unwrap_or_default(),
         }))
     }
+}
+
+/// What becomes of positions, a place of each list for each partition.
+struct Moves {
+    topics: Vec<String>,
+    numbers: Vec<i32>,
+    old: Vec<i64>,
+    new: Vec<i64>,
+}
+
+type Statement = Query<'static, sqlx::Postgres, PgArguments>;
+
+impl Moves {
+    fn bind(self, query: Statement) -> Statement {
+        let query = query.bind(self.topics).bind(self.numbers);
+        query.bind(self.old).bind(self.new)
+    }
+}
+
+/// Moves positions by compare-and-set. `place`: of the first of the four lists among what is bound.
+fn advance(place: usize) -> String {
+    let [topics, numbers, old, new] = [0, 1, 2, 3].map(|more| place + more);
+    format!(
+        r#"update weir_positions p set next_offset = u.new
+           from unnest(${topics}::text[], ${numbers}::integer[], ${old}::bigint[], ${new}::bigint[]) as u(topic, number, old, new)
+           where p.topic = u.topic and p."partition" = u.number and p.next_offset = u.old"#
+    )
 }
 
 async fn insert(
@@ -550,24 +632,32 @@ async fn purge(
         .map(drop)
 }
 
+/// What is known of a group's table; asked once.
+async fn table<'t>(
+    connection: &mut PgConnection,
+    group: &Group<'_>,
+    tables: &'t mut HashMap<String, Known>,
+) -> Result<&'t Known, sqlx::Error> {
+    let name = group.table();
+    let known = match tables.remove(name) {
+        Some(known) => known,
+        None => fields::known(connection, name).await?,
+    };
+    Ok(tables.entry(name.to_owned()).or_insert(known))
+}
+
 /// All rows of a group, or none.
 async fn at_once(
     connection: &mut PgConnection,
     group: &Group<'_>,
-    tables: &mut HashMap<String, Known>,
-    looks: bool,
+    table: &Known,
+    fails: bool,
 ) -> Result<(), Trouble> {
-    if !tables.contains_key(group.table()) {
-        let known = fields::known(connection, group.table()).await?;
-        tables.insert(group.table().to_owned(), known);
-    }
-    let known = tables.get(group.table());
-    let is_unique = |key| known.is_some_and(|known| known.is_unique(key));
-    let fails = !looks && group.inserted_key().is_some_and(is_unique);
-    match known.and_then(|known| Arrays::of(group, known)) {
+    match Arrays::of(group, table) {
         Some(arrays) => {
-            let statement = group.statement(&arrays.source, fails);
-            execute(connection, arrays.bind(statement)).await
+            let statement = group.statement(&arrays.source(""), fails);
+            let query = sqlx::query(AssertSqlSafe(statement));
+            execute(connection, arrays.bind(query)).await
         }
         None => {
             let statement = group.statement(&group.events(), fails);
@@ -585,10 +675,7 @@ async fn as_json(
     execute(connection, query).await
 }
 
-async fn execute(
-    connection: &mut PgConnection,
-    query: Query<'_, sqlx::Postgres, PgArguments>,
-) -> Result<(), Trouble> {
+async fn execute(connection: &mut PgConnection, query: Statement) -> Result<(), Trouble> {
     match query.execute(connection).await {
         Ok(_) => Ok(()),
         Err(error) if fault::is_of_a_row(&error) => Err(Trouble::Row(error)),

@@ -26,6 +26,8 @@ sinks:
   elsewhere: { postgres: { to: other, table: orders }, from: [t] }
   texts: { postgres: { to: shop, table: texts }, from: [t] }
   json: { postgres: { to: shop, table: objects }, from: [t] }
+  kept: { postgres: { to: shop, table: kept, mode: upsert, key: [id] }, from: [t] }
+  once: { postgres: { to: shop, table: once, mode: insert, key: [id] }, from: [t] }
 ";
 
 struct Line {
@@ -82,6 +84,10 @@ impl Line {
     }
 
     fn sink(&self) -> Sink {
+        self.sink_with(true)
+    }
+
+    fn sink_with(&self, history: bool) -> Sink {
         let config = SinkConfig {
             batch_records_max: 50,
             interval: Duration::from_millis(1),
@@ -89,7 +95,7 @@ impl Line {
         };
         let options = Options {
             name: "shop".into(),
-            history: true,
+            history,
             retention: Retention::all(Some(Duration::from_secs(7 * 86_400))),
         };
         let definitions = Definitions::new(
@@ -134,9 +140,13 @@ impl Line {
     }
 
     fn append(&self, values: Vec<Bytes>) {
+        self.append_to(None, values);
+    }
+
+    fn append_to(&self, partition: Option<u32>, values: Vec<Bytes>) {
         let outgoing = values.into_iter().map(|value| Outgoing {
             topic: RESULTS.into(),
-            partition: None,
+            partition,
             record: Record {
                 key: Some(Bytes::from_static(b"k")),
                 value: Some(value),
@@ -227,6 +237,59 @@ fn another_writer_is_fenced() {
         (54 * 4).to_string()
     );
     first.stop().unwrap();
+}
+
+/// Where there is nothing else to write, positions and rows go by one statement.
+#[test]
+fn rows_and_positions_are_one_statement() {
+    let line = Line::new();
+    line.sql(
+        "create table once (id bigint primary key, n integer unique deferrable initially deferred)",
+    );
+    let rows = |partition: u32, ids: std::ops::Range<u64>| {
+        let row = |id| line.result(id, &[("once", &format!("{{\"id\":{id},\"n\":{id}}}"))]);
+        line.append_to(Some(partition), ids.map(row).collect());
+    };
+    let all = |count: u32| {
+        line.until("select count(*) from once", &count.to_string());
+        line.until(
+            "select sum(next_offset) from weir_positions",
+            &count.to_string(),
+        );
+    };
+    let sink = line.sink_with(false);
+    // both are written by the same connection
+    rows(0, 0..100);
+    rows(2, 100..200);
+    all(200);
+    // it does not move, so the other one may not either
+    line.sql(r#"update weir_positions set next_offset = 50 where "partition" = 0"#);
+    rows(2, 200..210);
+    rows(0, 210..220);
+    rows(2, 220..230);
+    all(230);
+    // a constraint that waits until the end of the transaction takes one row, not the batch
+    line.append_to(
+        Some(0),
+        vec![line.result(230, &[("once", r#"{"id":230,"n":7}"#)])],
+    );
+    rows(0, 231..240);
+    line.until("select sum(next_offset) from weir_positions", "240");
+    assert_eq!(line.sql("select count(*) from once"), "239");
+    assert!(
+        line.sql("select reason from weir_dead_letters")
+            .contains("duplicate key value"),
+    );
+    sink.stop().unwrap();
+    // a sink that lost its positions
+    line.sql("delete from weir_positions");
+    let sink = line.sink_with(false);
+    line.until("select sum(next_offset) from weir_positions", "240");
+    assert_eq!(line.sql("select count(*) from once"), "239");
+    assert_eq!(line.sql("select count(*) from weir_dead_letters"), "1");
+    rows(2, 240..250);
+    line.until("select count(*) from once", "249");
+    sink.stop().unwrap();
 }
 
 #[test]
@@ -447,7 +510,8 @@ fn a_column_gets_the_same_however_its_field_travels() {
         "create table texts (id bigint, a boolean, b bytea, d smallint, e integer, f text, g json, h cidr, i real, j double precision,
             k macaddr, l inet, m char(5), n varchar(5), o date, p time, q timestamp(3), r timestamptz, s interval, t timetz,
             u numeric(6,2), v uuid, w jsonb);
-         create table objects (like texts, more text[])",
+         create table objects (like texts, more text[]);
+         create table kept (like texts, primary key (id))",
     );
     let fields = [
         r#""a":true,"b":"\\x00ff","d":-7,"e":"12","f":"a\"b\u00e9","g":{"x":[1,"y"]},"h":"10.0.0.0/8","i":1.5,"j":-2.25,"k":"08:00:2b:01:02:03","l":"::1""#,
@@ -476,8 +540,9 @@ fn a_column_gets_the_same_however_its_field_travels() {
         let texts = format!("{{\"id\":{n},{fields}}}");
         let json = format!("{{\"id\":{n},{fields},\"more\":[\"z\"]}}");
         // each a batch of its own: one that has a refused row is written as JSON
-        for (sink, event) in [("texts", &texts), ("json", &json)] {
-            let number = 2 * n + u64::from(sink == "json");
+        let ways = [("texts", &texts), ("json", &json), ("kept", &texts)];
+        for ((sink, event), way) in ways.into_iter().zip(0..) {
+            let number = 3 * n + way;
             line.append(vec![line.result(number, &[(sink, event)])]);
             let landed = (number + 1).to_string();
             line.until("select count(*) from weir_executions", &landed);
@@ -491,11 +556,13 @@ fn a_column_gets_the_same_however_its_field_travels() {
         ))
     };
     assert_eq!(rows("texts"), rows("objects"));
+    assert_eq!(rows("kept"), rows("objects"));
     assert_eq!(line.sql("select count(*) from texts"), "8");
     let dead = |sink: &str| {
         line.sql(&format!(
-            r#"select "offset" / 2 from weir_dead_letters where id like '%-{sink}' order by 1"#
+            r#"select "offset" / 3 from weir_dead_letters where id like '%-{sink}' order by 1"#
         ))
     };
     assert_eq!(dead("texts"), dead("json"));
+    assert_eq!(dead("kept"), dead("json"));
 }
