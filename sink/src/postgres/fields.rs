@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgConnection, PgTypeInfo};
-use sqlx::query::Query;
-use sqlx::{Encode, Postgres, Row as _, Type};
+use sqlx::{Arguments as _, AssertSqlSafe, Encode, Postgres, Row as _, Type};
 
+use super::Statement;
 use super::check;
 use super::tables::{Group, quoted, quoted_table};
 
@@ -101,10 +101,13 @@ impl Arrays {
             .map(|name| known.columns.get(name).copied())
             .collect();
         let types = types?;
-        let mut values: Vec<Texts> = names.iter().map(|_| Texts::default()).collect();
+        // others are about as long as the first one
+        let room = |field: &[u8]| (field.len() + field.len() / 8 + 8) * group.rows.len();
+        let first = group.events.first()?.fields();
+        let mut values: Vec<Texts> = first.map(|field| Texts::with_room(room(field))).collect();
         for event in &group.events {
             for ((field, of), column) in event.fields().zip(&types).zip(&mut values) {
-                column.push(text(field?, matches!(*of, JSON | JSONB))?.as_deref());
+                column.push(text(field, matches!(*of, JSON | JSONB))?.as_deref());
             }
         }
         let named = names.iter().zip(&types).enumerate();
@@ -124,17 +127,22 @@ impl Arrays {
         format!("(select {cast} from unnest({arrays}) as u({places}) {condition}) as r")
     }
 
-    pub(super) fn bind(
-        self,
-        query: Query<'static, Postgres, PgArguments>,
-    ) -> Query<'static, Postgres, PgArguments> {
-        let values = self.values.into_iter();
-        values.fold(query, |query, column| query.bind(column))
+    pub(super) fn bind(self, statement: String) -> Result<Statement, sqlx::Error> {
+        let bytes: usize = self
+            .values
+            .iter()
+            .map(|texts| texts.elements.len() + 24)
+            .sum();
+        let mut arguments = PgArguments::default();
+        arguments.reserve(self.values.len(), bytes);
+        for texts in self.values {
+            arguments.add(texts).map_err(sqlx::Error::Encode)?;
+        }
+        Ok(sqlx::query_with(AssertSqlSafe(statement), arguments))
     }
 }
 
 /// A `text[]`, whose elements are laid down as Postgres reads them (`array_recv`): the length of each, then its bytes.
-#[derive(Default)]
 struct Texts {
     count: i32,
     has_nulls: bool,
@@ -142,14 +150,21 @@ struct Texts {
 }
 
 impl Texts {
-    fn push(&mut self, text: Option<&str>) {
+    fn with_room(bytes: usize) -> Self {
+        Self {
+            count: 0,
+            has_nulls: false,
+            elements: Vec::with_capacity(bytes),
+        }
+    }
+
+    fn push(&mut self, text: Option<&[u8]>) {
         self.count += 1;
         self.has_nulls |= text.is_none();
         // an event has 512 KiB at most
         let bytes = text.map_or(-1, |text| text.len() as i32);
         self.elements.extend_from_slice(&bytes.to_be_bytes());
-        self.elements
-            .extend_from_slice(text.unwrap_or_default().as_bytes());
+        self.elements.extend_from_slice(text.unwrap_or_default());
     }
 }
 
@@ -173,27 +188,30 @@ impl Encode<'_, Postgres> for Texts {
 }
 
 /// A field as the text that its column's type reads; a JSON null is none. The outer `None`: it has to go as JSON.
-fn text(raw: &str, is_json: bool) -> Option<Option<Cow<'_, str>>> {
-    if raw == "null" {
+fn text(raw: &[u8], is_json: bool) -> Option<Option<Cow<'_, [u8]>>> {
+    if raw == b"null" {
         return Some(None);
     }
     if is_json {
         return Some(Some(raw.into()));
     }
-    match raw.as_bytes().first()? {
-        b'"' if !raw.contains('\\') => Some(Some(raw[1..raw.len() - 1].into())),
-        b'"' => Some(Some(serde_json::from_str::<String>(raw).ok()?.into())),
-        b'[' | b'{' => None,
-        b't' | b'f' => Some(Some(raw.into())),
-        _ => is_plain(raw).then(|| Some(raw.into())),
+    match raw {
+        [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => Some(Some(inner.into())),
+        [b'"', ..] => {
+            let text: String = serde_json::from_slice(raw).ok()?;
+            Some(Some(text.into_bytes().into()))
+        }
+        [b'[' | b'{', ..] | [] => None,
+        [b't' | b'f', ..] => Some(Some(raw.into())),
+        number => is_plain(number).then(|| Some(number.into())),
     }
 }
 
 /// Whether `jsonb` writes a number as it stands: not `1e3`, and not `-0`.
-fn is_plain(number: &str) -> bool {
-    let digits = number.strip_prefix('-');
-    let is_minus_zero = digits.is_some_and(|rest| rest.bytes().all(|b| matches!(b, b'0' | b'.')));
-    !is_minus_zero && !number.contains(['e', 'E'])
+fn is_plain(number: &[u8]) -> bool {
+    let digits = number.strip_prefix(b"-");
+    let is_minus_zero = digits.is_some_and(|rest| rest.iter().all(|b| matches!(b, b'0' | b'.')));
+    !is_minus_zero && !number.iter().any(|b| matches!(b, b'e' | b'E'))
 }
 
 #[cfg(test)]
@@ -217,10 +235,12 @@ mod tests {
             (r#"{"a":1}"#, None),
             (r#""\ud800""#, None),
         ] {
-            let found = text(raw, false);
+            let found = text(raw.as_bytes(), false);
+            let expected = expected.map(|text: Option<&str>| text.map(str::as_bytes));
             assert_eq!(found.as_ref().map(Option::as_deref), expected, "{raw}");
         }
         let object = r#"{"a":1}"#;
+        let object = object.as_bytes();
         assert_eq!(text(object, true), Some(Some(object.into())));
     }
 }

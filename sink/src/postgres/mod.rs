@@ -508,8 +508,8 @@ impl Attempt<'_, '_> {
         );
         #[cfg(feature = "broken")]
         crate::broken::kill_at("before-commit");
-        let query = arrays.bind(sqlx::query(AssertSqlSafe(statement)));
-        execute(connection, self.moves().bind(query)).await?;
+        let query = self.moves().bind(arrays.bind(statement)?);
+        execute(connection, query).await?;
         #[cfg(feature = "broken")]
         crate::broken::kill_at("after-commit");
         let rows = group.rows.len() as u64;
@@ -656,8 +656,7 @@ async fn at_once(
     match Arrays::of(group, table) {
         Some(arrays) => {
             let statement = group.statement(&arrays.source(""), fails);
-            let query = sqlx::query(AssertSqlSafe(statement));
-            execute(connection, arrays.bind(query)).await
+            execute(connection, arrays.bind(statement)?).await
         }
         None => {
             let statement = group.statement(&group.events(), fails);
