@@ -1,5 +1,7 @@
 //! What one write lands: rows decoded from records, and how far each partition comes with them.
 
+use std::sync::Arc;
+
 use schemas::records::{DeadLetter, SegmentResult, headers};
 use topics::catalog::{DEAD_LETTERS, RESULTS};
 use topics::{Fetched, Partition};
@@ -8,7 +10,7 @@ use crate::writes::Write;
 
 /// One record, decoded.
 pub(crate) enum Row {
-    Result(Box<SegmentResult>),
+    Result(Arc<SegmentResult>),
     DeadLetter(Box<DeadLetter>),
     /// A dead letter's id: it is purged.
     Purge(String),
@@ -75,7 +77,7 @@ pub(crate) fn decode(from: &Fetched) -> Row {
     let value = from.record.value.clone().unwrap_or_default();
     match &*from.partition.topic {
         RESULTS => match SegmentResult::decode(&value) {
-            Ok(result) => Row::Result(Box::new(result)),
+            Ok(result) => Row::Result(Arc::new(result)),
             Err(e) => Row::Unreadable(e.to_string()),
         },
         DEAD_LETTERS => match DeadLetter::from_headers(&from.record.headers) {

@@ -235,7 +235,8 @@ pub(crate) fn refused_id(write: &Write, from: &Fetched) -> String {
     let Fetched { offset, .. } = from;
     format!(
         "{topic}-{partition}-{offset}-{}-{}",
-        write.number, write.sink
+        write.output().number,
+        write.sink()
     )
 }
 
@@ -261,20 +262,22 @@ pub(crate) fn unreadable(reason: &str, from: &Fetched) -> DeadLetter {
 
 /// An event that its table does not take is a dead letter of this sink.
 pub(crate) fn refused(write: &Write, reason: &str, from: &Fetched) -> DeadLetter {
+    let result = &write.result;
     DeadLetter {
-        tenant: write.tenant.clone(),
+        tenant: result.tenant.clone(),
         kind: FailureKind::Sink,
-        graph: Some(write.graph.clone()),
-        version: Some(hex::encode(write.version)),
-        execution: Some(write.execution),
-        step: Some(write.step.clone()),
+        graph: Some(result.graph.clone()),
+        version: Some(hex::encode(result.version)),
+        execution: Some(result.execution),
+        step: Some(write.output().step.clone()),
         ..unreadable(reason, from)
     }
 }
 
 /// What stands for the headers of a refused event.
 pub(crate) fn refused_headers(write: &Write) -> [(String, bytes::Bytes); 1] {
-    [("content-type".to_owned(), write.content_type.clone().into())]
+    let content_type = write.output().content_type.clone();
+    [("content-type".to_owned(), content_type.into())]
 }
 
 /// Most lists are empty.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use schemas::ExecutionId;
 use schemas::graph::{Graph, SinkKind, WriteMode};
 use schemas::records::{Output, Payload, SegmentResult};
 use store::{Disposition, Store};
@@ -36,20 +35,28 @@ pub enum Target {
 /// One row for a user's own table.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
-    pub(crate) tenant: String,
-    pub(crate) graph: String,
-    pub(crate) version: [u8; 32],
-    pub(crate) execution: ExecutionId,
-    pub(crate) step: String,
-    /// Its place among the outputs of the segment.
-    pub(crate) number: u32,
-    /// The sink's name in the graph.
-    pub(crate) sink: String,
+    /// What asks for it.
+    pub(crate) result: Arc<SegmentResult>,
+    /// The place of its output there, and of the sink in that.
+    output: usize,
+    sink: usize,
     pub(crate) target: Arc<Target>,
-    pub(crate) content_type: String,
+    /// Empty where its bytes lie elsewhere.
     pub(crate) data: Bytes,
     /// As a row in Postgres, or why it is none; elsewhere nothing.
     pub(crate) event: Option<Result<Event, String>>,
+}
+
+impl Write {
+    pub(crate) fn output(&self) -> &Output {
+        // it was made of that place, and a result does not change
+        &self.result.outputs[self.output]
+    }
+
+    /// The sink's name in the graph.
+    pub(crate) fn sink(&self) -> &str {
+        &self.output().sinks[self.sink]
+    }
 }
 
 /// A version's sinks that write to one destination.
@@ -82,14 +89,14 @@ impl Definitions {
     }
 
     /// The rows that a result asks for, in the order of its outputs.
-    pub(crate) fn writes(&mut self, result: &SegmentResult) -> Result<Vec<Write>, SinkError> {
+    pub(crate) fn writes(&mut self, result: &Arc<SegmentResult>) -> Result<Vec<Write>, SinkError> {
         if result.outputs.iter().all(|output| output.sinks.is_empty()) {
             return Ok(Vec::new());
         }
         let targets = self.targets(result.version)?;
         let mut writes = Vec::new();
-        for output in &result.outputs {
-            for sink in &output.sinks {
+        for (place, output) in result.outputs.iter().enumerate() {
+            for (number, sink) in output.sinks.iter().enumerate() {
                 let target = match &targets {
                     Some(targets) => match targets.get(sink) {
                         Some(target) => self.granted(&result.tenant, target),
@@ -102,11 +109,17 @@ impl Definitions {
                         result.graph
                     ))),
                 };
-                let mut write = write(result, output, sink, target);
-                if !matches!(*write.target, Target::Scylla { .. }) {
-                    write.event = Some(self.shapes.event(&write.target, &write.data));
-                }
-                writes.push(write);
+                let (data, target) = data(output, target);
+                let event = (!matches!(*target, Target::Scylla { .. }))
+                    .then(|| self.shapes.event(&target, &data));
+                writes.push(Write {
+                    result: result.clone(),
+                    output: place,
+                    sink: number,
+                    target,
+                    data,
+                    event,
+                });
             }
         }
         Ok(writes)
@@ -182,8 +195,9 @@ fn targets(graph: &Graph, destination: &str) -> HashMap<String, Arc<Target>> {
         .collect()
 }
 
-fn write(result: &SegmentResult, output: &Output, sink: &str, target: Arc<Target>) -> Write {
-    let (data, target) = match &output.data {
+/// What is written, if it is there.
+fn data(output: &Output, target: Arc<Target>) -> (Bytes, Arc<Target>) {
+    match &output.data {
         Payload::Inline(data) => (data.clone(), target),
         Payload::Reference { bytes, .. } => {
             let refused = Target::Refused(format!(
@@ -191,18 +205,48 @@ fn write(result: &SegmentResult, output: &Output, sink: &str, target: Arc<Target
             ));
             (Bytes::new(), Arc::new(refused))
         }
-    };
-    Write {
-        tenant: result.tenant.clone(),
-        graph: result.graph.clone(),
-        version: result.version,
-        execution: result.execution,
-        step: output.step.clone(),
-        number: output.number,
-        sink: sink.to_owned(),
-        target,
-        content_type: output.content_type.clone(),
-        data,
-        event: None,
+    }
+}
+
+#[cfg(test)]
+impl Write {
+    /// Of a result with this one output.
+    pub(crate) fn of(target: Target, data: &str) -> Self {
+        let target = Arc::new(target);
+        let data = Bytes::from(data.to_owned());
+        let output = Output {
+            step: "s".into(),
+            port: "out".into(),
+            number: 0,
+            sinks: vec!["rows".into()],
+            key: None,
+            content_type: "application/json".into(),
+            headers: vec![],
+            data: Payload::Inline(data.clone()),
+        };
+        let result = SegmentResult {
+            tenant: "t".into(),
+            graph: "g".into(),
+            version: [0; 32],
+            trigger: "t".into(),
+            trigger_id: "1".into(),
+            execution: schemas::ExecutionId([0; 16]),
+            time_us: 0,
+            segment: [0; 16],
+            origin: None,
+            failure: None,
+            outputs: vec![output],
+            started: vec![],
+            logs: vec![],
+            logs_dropped: 0,
+        };
+        Self {
+            result: Arc::new(result),
+            output: 0,
+            sink: 0,
+            event: Some(Shapes::default().event(&target, &data)),
+            target,
+            data,
+        }
     }
 }

@@ -217,13 +217,8 @@ pub(super) fn quoted_table(table: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-    use schemas::ExecutionId;
     use topics::{Partition, Record};
 
-    use super::super::event::Shapes;
     use super::*;
     use crate::writes::Target;
 
@@ -250,20 +245,7 @@ mod tests {
             key: key.iter().map(|name| (*name).to_owned()).collect(),
             columns: vec![],
         };
-        let (target, data) = (Arc::new(target), Bytes::from(data.to_owned()));
-        Write {
-            tenant: "t".into(),
-            graph: "g".into(),
-            version: [0; 32],
-            execution: ExecutionId([0; 16]),
-            step: "s".into(),
-            number: 0,
-            sink: "rows".into(),
-            event: Some(Shapes::default().event(&target, &data)),
-            target,
-            content_type: "application/json".into(),
-            data,
-        }
+        Write::of(target, data)
     }
 
     fn shown(groups: &[Group<'_>]) -> Vec<String> {

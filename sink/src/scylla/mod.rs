@@ -208,7 +208,7 @@ async fn land(
         let (from, time_us) = (&batch.landings[landing].from, times[landing]);
         let write = &batch.landings[landing].writes[write];
         rows::refused(write, &reason, from, time_us, &mut rows);
-        days.letter(&write.tenant, from, time_us);
+        days.letter(&write.result.tenant, from, time_us);
         landed.dead += 1;
     }
     let letters = rows.drain(..).filter_map(|row| open.write(row)).collect();
