@@ -82,6 +82,12 @@ impl Temporary {
         url(self.ports)
     }
 
+    /// An empty bucket. It is made as a folder of its drive, which is what S3's `CreateBucket` makes there.
+    pub fn bucket(&self, name: &str) -> Result<()> {
+        let drive = drive(&self.home());
+        std::fs::create_dir(drive.join(name)).context("making a bucket")
+    }
+
     /// kill -9.
     pub fn kill(&mut self) -> Result<()> {
         let mut server = self.server.take().context("this minio does not run")?;
@@ -91,12 +97,20 @@ impl Temporary {
     /// Starts it again after `kill`, at its old place with what it held; returns when it serves.
     pub fn restart(&mut self) -> Result<()> {
         ensure!(self.server.is_none(), "this minio runs");
-        let home = self.folder.path().join("1");
+        let home = self.home();
         let server = Server::start(&home, &command(&home, self.ports)?)?;
         ready(&Noted::of(server.pid())?, &home, self.ports)?;
         self.server = Some(server);
         Ok(())
     }
+
+    fn home(&self) -> PathBuf {
+        self.folder.path().join("1")
+    }
+}
+
+fn drive(home: &Path) -> PathBuf {
+    home.join("drive")
 }
 
 /// Where one listens.
@@ -121,7 +135,7 @@ fn ready(process: &Noted, home: &Path, ports: Ports) -> Result<()> {
 }
 
 fn command(home: &Path, ports: Ports) -> Result<Vec<String>> {
-    let drive = home.join("drive");
+    let drive = drive(home);
     std::fs::create_dir_all(&drive)?;
     let set = [
         format!("HOME={}", home.display()),
