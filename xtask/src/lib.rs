@@ -4,6 +4,7 @@
 pub mod checker;
 pub mod github;
 pub mod guests;
+pub mod proof;
 pub mod prove;
 pub mod proxy;
 pub mod run;

@@ -101,6 +101,7 @@ const PROOFS: &[Proof] = &[
         "kafka::sinks::updates::the_last_update_of_each_key_stands",
     ),
     kafka("S3", "payloads::a_bucket"),
+    kafka("G1", "guests::all_components_are_built_again_byte_by_byte"),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
 

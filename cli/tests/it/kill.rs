@@ -236,7 +236,8 @@ fn nothing_is_lost_and_nothing_twice_when_weir_is_killed() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(count, expected);
 }
 
@@ -264,7 +265,8 @@ fn the_checker_catches_offsets_committed_outside_the_transaction() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(count.acknowledged, plan.triggers);
     assert!(
         count.lost > 0,

@@ -118,23 +118,39 @@ pub fn write(root: &Path, names: &[String]) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// What differs from its lock or its sources, by their digests; nothing is built.
+pub fn digests(root: &Path) -> Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for folder in folders(root)? {
+        lines.extend(drifts(root, &folder)?.0);
+    }
+    Ok(lines)
+}
+
+/// Those that have drifted, the names of the others, and the lock.
+fn drifts(root: &Path, folder: &Folder) -> Result<(Vec<Line>, Vec<String>, Lock)> {
+    let lock = Lock::read(&root.join(&folder.path).join(LOCK_NAME))?;
+    let (mut lines, mut same) = (Vec::new(), Vec::new());
+    for guest in &folder.guests {
+        match drifted(root, folder, guest, &lock)? {
+            Some(why) => lines.push(Line {
+                guest: folder.component(guest),
+                outcome: Outcome::Drifted(why),
+            }),
+            None => same.push(guest.clone()),
+        }
+    }
+    Ok((lines, same, lock))
+}
+
 /// Holds the components to their locks and their sources. Where the toolchain that made them is found they are built
 /// again and compared byte by byte; each line says whether that was done.
 pub fn check(root: &Path, names: &[String]) -> Result<Vec<Line>> {
     let toolchain = Toolchain::find();
     let mut lines = Vec::new();
     for folder in chosen(root, names)? {
-        let lock = Lock::read(&root.join(&folder.path).join(LOCK_NAME))?;
-        let mut same = Vec::new();
-        for guest in &folder.guests {
-            match drifted(root, &folder, guest, &lock)? {
-                Some(why) => lines.push(Line {
-                    guest: folder.component(guest),
-                    outcome: Outcome::Drifted(why),
-                }),
-                None => same.push(guest.clone()),
-            }
-        }
+        let (drifted, same, lock) = drifts(root, &folder)?;
+        lines.extend(drifted);
         lines.extend(rebuilt(
             root,
             &Folder {

@@ -246,7 +246,7 @@ fn poison_becomes_dead_letters_and_an_outage_of_the_registry_only_waits() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert!(
         passed,
         "{lost} lost, {doubled} doubled, {in_outage} in the outage, the same to Kafka Streams: {same}"

@@ -90,7 +90,7 @@ fn each_trigger_runs_on_one_version_and_none_goes_back_while_versions_are_deploy
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
     assert_eq!(order, Order::right(versions.len()));

@@ -136,7 +136,7 @@ fn hops_and_delays_are_run_once_while_processors_are_killed() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(found, right);
     assert_eq!(count, Count::right(retried));
     assert!(settled);

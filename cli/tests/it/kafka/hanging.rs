@@ -77,7 +77,7 @@ fn a_stranger_s_open_transaction_raises_an_alarm_and_is_got_over() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled && in_time, "alarm after {alarmed:?}");
     assert!(!early, "readers were not held up: nothing was tested");

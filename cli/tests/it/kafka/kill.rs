@@ -74,7 +74,8 @@ fn nothing_is_lost_and_nothing_twice_when_processors_are_killed() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(in_time, "caught up {caught_up:?} after the last kill");
 }
@@ -125,7 +126,8 @@ fn nothing_is_lost_and_nothing_twice_when_brokers_are_killed() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
 }

@@ -82,7 +82,7 @@ fn what_is_parked_runs_once_and_in_order_while_processors_are_killed() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
 }

@@ -188,7 +188,8 @@ fn each_letter_is_redriven_once_when_the_process_that_writes_them_is_killed() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(counted, Count::default());
     assert!(midway > 0, "no kill came in the middle");
 }

@@ -72,7 +72,7 @@ fn nothing_is_lost_and_nothing_twice_while_members_come_and_go() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
     assert!(awake, "{generations} generations, {failures} aborts");

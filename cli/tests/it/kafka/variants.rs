@@ -264,7 +264,8 @@ fn each_broken_variant_is_caught() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert!(sound, "the true build does not stand the same");
     assert_eq!(caught, all, "{}", words.join("\n"));
 }

@@ -98,7 +98,8 @@ fn a_zombie_s_transaction_is_rejected() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep()
+    .unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
 }
@@ -177,7 +178,7 @@ fn a_lane_held_up_in_its_transaction_runs_its_batch_again() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep().unwrap();
     assert_eq!(count, Count::right(asked));
     assert!(settled);
     assert!(undisturbed, "{disturbed} disturbed beside {slow:?}");

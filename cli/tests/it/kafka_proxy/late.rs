@@ -335,7 +335,7 @@ fn a_late_copy_harms_a_lane_as_little_as_it_harms_a_plain_loop_much() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep().unwrap();
     assert!(failed.is_empty(), "a lane was harmed by: {failed:?}");
     assert!(
         caught,

@@ -125,7 +125,7 @@ fn nothing_is_lost_and_nothing_twice_whatever_happens_to_a_transactions_requests
         took: begun.elapsed(),
         seed: Some(SEED),
     }
-    .keep();
+    .keep().unwrap();
     assert!(passed, "{found:?}; seed {SEED}");
 }
 
@@ -198,6 +198,6 @@ fn a_commit_whose_answer_is_lost_is_settled_by_a_new_producer() {
         took: begun.elapsed(),
         seed: Some(SEED),
     }
-    .keep();
+    .keep().unwrap();
     assert!(passed, "{found:?}; went on {trusted} times");
 }

@@ -139,7 +139,7 @@ fn each_result_is_a_row_once_when_the_sink_is_killed_around_its_commits() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert!(sound, "{seen:?}");
     assert!(passed, "the broken variant is not caught: {broken:?}");
 }

@@ -123,7 +123,7 @@ fn a_database_that_is_down_holds_up_itself_alone() {
         took: begun.elapsed(),
         seed: None,
     }
-    .keep();
+    .keep().unwrap();
     assert!(
         right,
         "{counts:?}, {stale} keys without their last update, {dead} dead"

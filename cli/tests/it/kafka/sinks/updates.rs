@@ -107,7 +107,7 @@ fn the_last_update_of_each_key_stands() {
         took: begun.elapsed(),
         seed: Some(seed.seed),
     }
-    .keep();
+    .keep().unwrap();
     assert!(
         right,
         "{seen:?}, {sound} stale after the clock was set back"
