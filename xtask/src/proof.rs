@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 /// One row.
+#[derive(Default)]
 pub struct Row {
     pub id: &'static str,
     pub title: &'static str,

@@ -101,8 +101,10 @@ impl Arrays {
             .map(|name| known.columns.get(name).copied())
             .collect();
         let types = types?;
-        // others are about as long as the first one
-        let room = |field: &[u8]| (field.len() + field.len() / 8 + 8) * group.rows.len();
+        // a column's part of the first event is about its part of all; whatever they are, the room is not much more than what they take
+        let bytes: usize = group.rows.iter().map(|row| row.write.data.len()).sum();
+        let of_first = group.rows.first()?.write.data.len().max(1);
+        let room = |field: &[u8]| field.len() * bytes / of_first * 9 / 8 + 8 * group.rows.len();
         let first = group.events.first()?.fields();
         let mut values: Vec<Texts> = first.map(|field| Texts::with_room(room(field))).collect();
         for event in &group.events {
