@@ -7,8 +7,8 @@ wasmtime::component::bindgen!({
     inline: "
         package weir:host;
         world linked {
-            include weir:step/step@0.9.0;
-            import weir:step/log@0.9.0;
+            include weir:step/step@1.0.0;
+            import weir:step/log@1.0.0;
         }
     ",
     world: "weir:host/linked",

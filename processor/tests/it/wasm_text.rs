@@ -22,7 +22,7 @@ pub(crate) fn component_with_realloc(items: &str, handle: &str, realloc: &str) -
                 (export "output" (type (eq $o)))
                 (type $f (variant (case "retry" (tuple (option u64) string)) (case "reject" string) (case "fatal" string)))
                 (export "failure" (type (eq $f)))))
-            (import "weir:step/types@0.9.0" (instance $i (type $types)))
+            (import "weir:step/types@1.0.0" (instance $i (type $types)))
             (alias export $i "context" (type $context))
             (alias export $i "event" (type $event))
             (alias export $i "output" (type $output))

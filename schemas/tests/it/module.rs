@@ -3,9 +3,9 @@
 use schemas::graph::{Step, parse};
 use schemas::module::{ModuleProblem, check_grants, inspect};
 
-/// The types of `weir:step@0.9.0`, as an imported instance; `{time}` stands for the type of `time-us`.
+/// The types of `weir:step@1.0.0`, as an imported instance; `{time}` stands for the type of `time-us`.
 const TYPES: &str = r#"
-  (import "weir:step/types@0.9.0" (instance $types
+  (import "weir:step/types@1.0.0" (instance $types
     (type (record (field "tenant" string) (field "graph" string) (field "version" string) (field "execution" string)
       (field "step" string) (field "attempt" u32) (field "time-us" {time})))
     (export "context" (type (eq 0)))
@@ -52,7 +52,7 @@ fn step(fields: &str) -> Step {
     parse(&text, "g").unwrap().steps.remove(0)
 }
 
-const LOG: &str = r#"(import "weir:step/log@0.9.0" (instance
+const LOG: &str = r#"(import "weir:step/log@1.0.0" (instance
     (type (enum "debug" "info" "warn" "error")) (export "level" (type (eq 0)))
     (export "write" (func (param "level" 1) (param "message" string)))))"#;
 
@@ -60,7 +60,7 @@ const LOG: &str = r#"(import "weir:step/log@0.9.0" (instance
 fn a_step_without_wishes() {
     let module = inspect(&component("", "u64")).unwrap();
     assert_eq!((module.log, module.http), (false, false));
-    assert_eq!(module.imports, ["weir:step/types@0.9.0"]);
+    assert_eq!(module.imports, ["weir:step/types@1.0.0"]);
     assert_eq!(check_grants(&module, &step("")), Ok(()));
 }
 
@@ -102,40 +102,40 @@ fn what_is_no_step() {
     );
     check(
         &wat::parse_str("(component)").unwrap(),
-        "it is a component of another world: it does not export \"handle\" of weir:step@0.9.0; it exports nothing",
+        "it is a component of another world: it does not export \"handle\" of weir:step@1.0.0; it exports nothing",
     );
     check(
         &wat::parse_str(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#)
             .unwrap(),
-        "it is a component of another world: it does not export \"handle\" of weir:step@0.9.0; it exports \"wasi:cli/run@0.2.0\"",
+        "it is a component of another world: it does not export \"handle\" of weir:step@1.0.0; it exports \"wasi:cli/run@0.2.0\"",
     );
     check(
         &component("", "u32"),
-        "the parameter \"ctx\" of the export \"handle\" is not that of weir:step@0.9.0: it is \"time-us: u32 }\", it should be \"time-us: u64 }\"; rebuild it against sdk/wit",
+        "the parameter \"ctx\" of the export \"handle\" is not that of weir:step@1.0.0: it is \"time-us: u32 }\", it should be \"time-us: u64 }\"; rebuild it against sdk/wit",
     );
     check(
         &component(r#"(import "weir:step/log@0.8.0" (instance))"#, "u64"),
-        "it is built against weir:step@0.8.0, this is weir:step@0.9.0; rebuild it with that version of the SDK",
+        "it is built against weir:step@0.8.0, this is weir:step@1.0.0; rebuild it with that version of the SDK",
     );
     check(
         &component(
-            r#"(import "weir:step/log@0.9.0" (instance (export "write" (func (param "level" u32) (param "message" string)))))"#,
+            r#"(import "weir:step/log@1.0.0" (instance (export "write" (func (param "level" u32) (param "message" string)))))"#,
             "u64",
         ),
-        "the parameter \"level\" of \"write\" of weir:step/log is not that of weir:step@0.9.0: it is \"u32\", it should be \"enum { debug, info, warn, error }\"; rebuild it against sdk/wit",
+        "the parameter \"level\" of \"write\" of weir:step/log is not that of weir:step@1.0.0: it is \"u32\", it should be \"enum { debug, info, warn, error }\"; rebuild it against sdk/wit",
     );
     for import in [
         "wasi:keyvalue/store@0.2.0",
         "wasi:io/streams@0.3.0",
         "acme:x/y@1.0.0",
-        "weir:step/metrics@0.9.0",
+        "weir:step/metrics@1.0.0",
     ] {
         let refused = inspect(&component(
             &format!(r#"(import "{import}" (instance))"#),
             "u64",
         ))
         .unwrap_err();
-        let name = import.strip_suffix("@0.9.0").unwrap_or(import);
+        let name = import.strip_suffix("@1.0.0").unwrap_or(import);
         assert!(
             matches!(&refused, ModuleProblem::UnknownImports(names) if names == &[format!("\"{name}\"")]),
             "{refused}"

@@ -1,13 +1,15 @@
-//! What `wit-bindgen` makes of `weir:step`. The import of `weir:step/log` costs nothing where it is not called: the
-//! linker drops it, and the component then does not ask for it.
+//! What `wit-bindgen` makes of `weir:step`. An import costs nothing where it is not called: the linker drops it, and the
+//! component then does not ask for it.
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 wit_bindgen::generate!({
     inline: "
         package weir:step-rust;
         world step-rust {
-            include weir:step/step@0.9.0;
-            import weir:step/log@0.9.0;
+            include weir:step/step@1.0.0;
+            import weir:step/log@1.0.0;
+            import weir:step/settings@1.0.0;
+            import weir:step/secrets@1.0.0;
         }
     ",
     path: "wit",

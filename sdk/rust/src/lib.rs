@@ -9,9 +9,12 @@ mod input;
 mod json;
 pub mod log;
 mod output;
+pub mod secrets;
+mod settings;
 
 pub use bindings::{Context, Event, Failure, Output};
 pub use input::{edge, single};
+pub use settings::settings;
 
 /// A step: one pure function of its input.
 pub trait Step {
