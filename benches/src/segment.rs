@@ -5,9 +5,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use processor::wasm::{Engine, EngineConfig, Pool};
+use processor::wasm::{Engine, EngineConfig, Nowhere, Pool};
 use processor::{
-    Active, Executor, Graphs, Loaded, ProcessorConfig, ProcessorError, State, Subscriber, Way,
+    Active, Demoted, Executor, Graphs, Loaded, ProcessorConfig, ProcessorError, State, Subscriber,
+    Way,
 };
 use schemas::graph;
 use sha2::{Digest as _, Sha256};
@@ -83,12 +84,14 @@ impl Segment {
             version: [7; 32],
             version_hex: hex::encode([7; 32]),
             modules: modules.collect::<Result<_>>()?,
+            waits: false,
+            demoted: Demoted::default(),
             schemas: Vec::new(),
             graph,
         };
         let executor = Executor::with(
             Arc::new(One(Arc::new(loaded))),
-            Box::new(Pool::new(&engine, 4)),
+            Box::new(Pool::new(&engine, 4, Arc::new(Nowhere))),
             ProcessorConfig::default(),
             Arc::default(),
         );

@@ -1,9 +1,12 @@
 //! One call of a step: on a fresh instance and on a reused one, next to the same work without WebAssembly.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use processor::wasm::{Call, Called, Engine, EngineConfig, Module, Outcome, Pool, StepEvent};
+use processor::wasm::{
+    Call, CallNumber, Called, Engine, EngineConfig, Module, Nowhere, Outcome, Pool, StepEvent,
+};
 use schemas::graph::{Isolation, Limits};
 use schemas::{Event, ExecutionId};
 use serde_json::{Value, json};
@@ -34,7 +37,7 @@ impl Guest {
             ..EngineConfig::default()
         })?;
         let module = engine.load(&hex::encode(Sha256::digest(&bytes)), &bytes)?;
-        let pool = Pool::new(&engine, 4);
+        let pool = Pool::new(&engine, 4, Arc::new(Nowhere));
         let event = Event {
             content_type: "application/json".into(),
             data: data.into(),
@@ -66,6 +69,12 @@ impl Guest {
             isolation,
             log: false,
             settings: "{}",
+            number: CallNumber {
+                segment: None,
+                number: 0,
+            },
+            secrets: &[],
+            http_allow: &[],
         };
         self.pool.call(&self.module, &call)
     }

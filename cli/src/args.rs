@@ -64,6 +64,12 @@ pub(crate) enum Command {
     Apply(ApplyArgs),
     /// Fire a graph for each line of a file, wait, and print what came out
     Run(RunArgs),
+    /// Run the cases beside graphs (*.test.yaml): no broker, no database, no network
+    #[command(disable_version_flag = true)]
+    Test(TestArgs),
+    /// Run a topic's past triggers again, and say what would be otherwise
+    #[command(disable_version_flag = true)]
+    Replay(ReplayArgs),
     /// Look at graphs, pause, resume, roll back and delete them
     #[command(subcommand)]
     Graph(GraphCommand),
@@ -76,9 +82,12 @@ pub(crate) enum Command {
     /// Erase what destinations keep of a tenant
     #[command(subcommand)]
     History(HistoryCommand),
-    /// Look at modules
+    /// Look at modules, send them to the server
     #[command(subcommand)]
     Module(ModuleCommand),
+    /// Set and remove secrets, which steps and webhooks name
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Look at payloads that no record takes
     #[command(subcommand)]
     Payloads(PayloadsCommand),
@@ -212,6 +221,71 @@ pub(crate) struct RunArgs {
     /// How long to wait for all of them
     #[arg(long, default_value = "60s", value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Duration,
+    /// Run here, write nothing, and show each step's input, outputs and time
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// With --trace: let steps call the hosts that the graph grants
+    #[arg(long, requires = "trace")]
+    pub(crate) allow_http: bool,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct TestArgs {
+    /// Files with cases, and folders to search for *.test.yaml [default: this folder]
+    #[arg(value_name = "FILE|DIR")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Only cases whose name has this in it
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Also write a report in JUnit's XML
+    #[arg(long, value_name = "FILE.xml")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ReplayOneArgs {
+    /// The execution's id
+    pub(crate) id: String,
+    /// Another version of its graph: a file, or a version's first digits, or active [default: the one that it ran]
+    #[arg(long, value_name = "FILE|VERSION")]
+    pub(crate) graph: Option<String>,
+    /// Show what would be otherwise
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Have the server run it again as a new execution, on the active version: it writes, and calls who it calls
+    #[arg(long)]
+    pub(crate) allow_http: bool,
+    /// With --allow-http: the id of an earlier request that may not have been heard; nothing runs twice
+    #[arg(long, value_name = "ID", requires = "allow_http")]
+    pub(crate) request: Option<String>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ReplayArgs {
+    /// The topic: weir.triggers, or one that the graph reads
+    #[arg(long, value_name = "TOPIC")]
+    pub(crate) topic: String,
+    /// From this time on: 15m, 2h, 7d ago, or a time such as 2026-01-31T12:00:00Z [default: the earliest kept]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Up to this time [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// The graph, and which of its versions [default: the active one]
+    #[arg(long, value_name = "GRAPH@VERSION")]
+    pub(crate) graph: String,
+    /// Run here, write nothing, call nobody
+    #[arg(long, conflicts_with = "allow_http")]
+    pub(crate) dry_run: bool,
+    /// Show what would be otherwise
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Have the server run all of it again as new executions, on the active version
+    #[arg(long)]
+    pub(crate) allow_http: bool,
+    /// With --allow-http: the id of an earlier request that may not have been heard; nothing runs twice
+    #[arg(long, value_name = "ID", requires = "allow_http")]
+    pub(crate) request: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -293,6 +367,17 @@ pub(crate) enum ExecCommand {
         /// Wait up to this long for it to finish
         #[arg(long, value_name = "TIME", value_parser = duration)]
         wait: Option<Duration>,
+    },
+    /// Run one again, here, and say whether it comes to the same
+    #[command(disable_version_flag = true)]
+    Replay(ReplayOneArgs),
+    /// Follow an execution until it has finished
+    Watch {
+        /// The execution's id
+        id: String,
+        /// How long at most
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = duration)]
+        timeout: Duration,
     },
 }
 
@@ -410,10 +495,49 @@ pub(crate) enum HistoryCommand {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum ModuleCommand {
-    /// Say what a module file is and what it asks for, without a server
-    Inspect {
-        /// The module
+    /// Send a module to the server, and give it a name that graphs can use
+    #[command(disable_version_flag = true)]
+    Push {
+        /// The component
         file: PathBuf,
+        /// Such as price@1.2.0; it keeps this module for ever
+        #[arg(value_name = "NAME@VERSION")]
+        name: Option<String>,
+    },
+    /// The server's modules, with their names
+    List {
+        #[arg(long, default_value_t = 50)]
+        /// How many at most
+        limit: u32,
+    },
+    /// Say what a module is and what it asks for; a file needs no server
+    Inspect {
+        /// A file, a digest (sha256:…), or a name such as price@1
+        #[arg(value_name = "FILE|DIGEST|NAME")]
+        module: String,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SecretCommand {
+    /// Set a secret to what comes on standard input
+    Set {
+        /// Letters, digits and _
+        name: String,
+        /// Read the value from this file instead
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// The names of secrets; values are never shown
+    List {
+        /// How many at most
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Remove a secret
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 

@@ -165,6 +165,25 @@ impl Client {
         format!("curl -fsS{key} -o output '{}'", self.address(path))
     }
 
+    /// The bytes of an answer that is no JSON.
+    pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let mut request = self.agent.get(self.address(path));
+        if let Some(bearer) = self.bearer() {
+            request = request.header("authorization", bearer);
+        }
+        let mut answer = request.call().map_err(|error| self.unreachable(&error))?;
+        let status = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX);
+        let bytes = body
+            .read_to_vec()
+            .map_err(|error| self.unreachable(&error))?;
+        if (200..300).contains(&status) {
+            return Ok(bytes);
+        }
+        let problem = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Err(Refused { status, problem }.into_failure())
+    }
+
     fn address(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

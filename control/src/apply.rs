@@ -102,15 +102,6 @@ pub fn unsupported(graph: &Graph) -> Vec<String> {
     }
     for step in &graph.steps {
         let mut say = |what: &str| lines.push(format!("step \"{}\": {what}", step.name));
-        if !step.http_allow.is_empty() {
-            say("http: steps cannot make HTTP calls in this version yet; remove the grant");
-        }
-        if !step.secrets.is_empty() {
-            say("secrets: steps cannot read secrets in this version yet; remove the grant");
-        }
-        if step.settings != "{}" {
-            say("settings: steps cannot read settings in this version yet; remove them");
-        }
         if step.limits.memory_bytes > MEMORY_BYTES_MAX {
             say("limits.memory: this server gives a step 256MiB at most; ask for less");
         }

@@ -15,7 +15,7 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 /// `2026-01-31T12:00:00.000Z`.
-pub(crate) fn rfc3339(ms: i64) -> String {
+pub fn rfc3339(ms: i64) -> String {
     let (days, rest) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     let (hours, minutes, seconds, millis) = (
@@ -52,7 +52,7 @@ pub(crate) fn duration_ms(text: &str) -> Option<i64> {
 }
 
 /// A time as RFC 3339 has it, with `Z` or an offset such as `+02:00`.
-pub(crate) fn instant(text: &str) -> Option<i64> {
+pub fn instant(text: &str) -> Option<i64> {
     if let Some(ms) = parse(text) {
         return Some(ms);
     }

@@ -11,6 +11,7 @@ use schemas::ExecutionId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use crate::history::{Output, Range, Segment};
@@ -236,6 +237,8 @@ struct ShownOutput<'a> {
     headers: Box<RawValue>,
     #[serde(flatten)]
     data: show::Shown,
+    /// Of the bytes of `data`.
+    sha256: String,
     /// Where the payload is to be had that lies outside of the history.
     #[serde(skip_serializing_if = "Option::is_none")]
     download: Option<String>,
@@ -284,12 +287,16 @@ fn segment(segment: &Segment) -> Result<ShownSegment<'_>> {
 }
 
 fn output<'o>(execution: &str, output: &'o Output) -> Result<ShownOutput<'o>> {
-    let (data, download) = match payloads::reference(output)? {
-        None => (show::data(&output.content_type, &output.data), None),
-        Some(reference) => (
-            show::reference(hex::encode(reference.sha256), reference.bytes),
-            Some(payloads::path(execution, output)),
-        ),
+    let (data, sha256, download) = match payloads::reference(output)? {
+        None => (show::data(&output.content_type, &output.data), None, None),
+        Some(reference) => {
+            let sha256 = hex::encode(reference.sha256);
+            (
+                show::reference(sha256.clone(), reference.bytes),
+                Some(sha256),
+                Some(payloads::path(execution, output)),
+            )
+        }
     };
     Ok(ShownOutput {
         segment: &output.segment,
@@ -301,6 +308,10 @@ fn output<'o>(execution: &str, output: &'o Output) -> Result<ShownOutput<'o>> {
         content_type: &output.content_type,
         headers: raw(&output.headers)?,
         data,
+        sha256: match &sha256 {
+            Some(sha256) => sha256.clone(),
+            None => hex::encode(Sha256::digest(&output.data)),
+        },
         download,
     })
 }

@@ -9,7 +9,7 @@ use schemas::graph::{Graph, TriggerKind};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use store::{Activation, Change, Listed, NewVersion};
+use store::{Activation, Change, GraphState, Listed, NewVersion};
 
 use crate::apply::{self, Definition, Refused};
 use crate::problem::{Problem, Result};
@@ -170,6 +170,18 @@ pub(crate) async fn get(
     let definition: Value = serde_json::from_slice(&canonical).unwrap_or(Value::Null);
     let source = state.store.source(TENANT, &name, &active.version).await?;
     let mut shown = summary(&active);
+    if active.state == GraphState::Paused
+        && let Some((reason, execution)) = state.store.pause_reason(&active).await?
+    {
+        shown["paused_because"] = json!({"reason": reason, "execution": execution});
+    }
+    let demoted = state.store.demotions(&active.version).await?;
+    let demoted = demoted.iter().filter(|one| one.tenant == TENANT);
+    shown["demoted"] = demoted
+        .map(|one| {
+            json!({"step": one.step, "execution": one.execution, "difference": one.difference, "at": clock::rfc3339(one.at_ms)})
+        })
+        .collect();
     for (field, value) in [
         ("triggers", json!(triggers)),
         ("steps", json!(steps)),
@@ -183,6 +195,30 @@ pub(crate) async fn get(
         shown[field] = value;
     }
     Ok(Json(shown))
+}
+
+/// The canonical form of one of a graph's versions: `{name, version, definition}`. `version`: its first digits, 6 or more, or `active`.
+pub(crate) async fn version(
+    State(state): State<ControlState>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Json<Value>> {
+    let version = if version == "active" {
+        let active = state.store.active(TENANT, &name).await?;
+        let none = || Problem::not_found(format!("there is no graph \"{name}\""));
+        active.ok_or_else(none)?.version
+    } else {
+        state.store.before(TENANT, &name, Some(&version)).await?
+    };
+    let canonical = state.store.version(&version).await?;
+    let canonical = canonical.ok_or_else(|| {
+        Problem::internal(&format!(
+            "version {version} of graph \"{name}\" is not in the store"
+        ))
+    })?;
+    let definition: Value = serde_json::from_slice(&canonical).unwrap_or(Value::Null);
+    Ok(Json(
+        json!({"name": name, "version": version, "definition": definition}),
+    ))
 }
 
 fn parts(graph: &Graph) -> (Vec<Value>, Vec<Value>) {

@@ -8,14 +8,14 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use store::{Payloads, Store};
+use store::{Payloads, Store, Vault};
 use topics::Log;
 use topics::registry::Registry;
 
 use crate::problem::Problem;
 use crate::{
     Activations, Grants, History, MissingTopics, Redrives, Tables, auth, dead_letters, executions,
-    graphs, lifecycle, modules, payloads, redrives,
+    graphs, lifecycle, modules, payloads, redrives, replays, secrets,
 };
 
 /// Until accounts exist there is the one tenant.
@@ -49,6 +49,8 @@ pub struct ControlState {
     pub redrives: Option<Arc<Redrives>>,
     /// Asked for on `/api` where there is one.
     pub api_key: Option<Arc<str>>,
+    /// Seals secrets; `None`: there is no key, and they come from the environment alone.
+    pub vault: Option<Vault>,
     /// Further dependencies that `/readyz` reports, by name.
     pub readiness: Vec<(&'static str, Readiness)>,
 }
@@ -77,6 +79,10 @@ pub fn api(state: ControlState) -> Router {
             "/api/v1/graphs/{name}",
             get(graphs::get).delete(lifecycle::delete),
         )
+        .route(
+            "/api/v1/graphs/{name}/versions/{version}",
+            get(graphs::version),
+        )
         .route("/api/v1/graphs/{name}/pause", post(lifecycle::pause))
         .route("/api/v1/graphs/{name}/resume", post(lifecycle::resume))
         .route("/api/v1/graphs/{name}/rollback", post(lifecycle::rollback))
@@ -84,7 +90,27 @@ pub fn api(state: ControlState) -> Router {
         .route("/api/v1/modules/missing", post(modules::missing))
         .route(
             "/api/v1/modules/{digest}",
-            put(modules::put).layer(DefaultBodyLimit::max(modules::MODULE_BYTES_MAX)),
+            put(modules::put)
+                .layer(DefaultBodyLimit::max(modules::MODULE_BYTES_MAX))
+                .get(modules::get),
+        )
+        .route(
+            "/api/v1/module-names/{name}/{version}",
+            put(modules::name).get(modules::named),
+        )
+        .route("/api/v1/modules/{digest}/bytes", get(modules::bytes))
+        .route("/api/v1/executions/{id}/trigger", get(replays::trigger))
+        .route("/api/v1/records", get(replays::records))
+        .route(
+            "/api/v1/replays",
+            post(replays::replay).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)),
+        )
+        .route("/api/v1/secrets", get(secrets::list))
+        .route(
+            "/api/v1/secrets/{name}",
+            put(secrets::set)
+                .layer(DefaultBodyLimit::max(store::SECRET_BYTES_MAX))
+                .delete(secrets::remove),
         )
         .route("/api/v1/executions", get(executions::list))
         .route("/api/v1/executions/{id}", get(executions::get))

@@ -91,6 +91,12 @@ pub(crate) fn data(content_type: &str, bytes: &[u8]) -> Shown {
     }
 }
 
+/// What the API shows as `data` of these bytes.
+pub fn shown(content_type: &str, bytes: &[u8]) -> Value {
+    serde_json::to_value(data(content_type, bytes))
+        .map_or(Value::Null, |shown| shown["data"].clone())
+}
+
 /// A key or a header: text, or `{"base16": …}`.
 pub(crate) fn short(bytes: &[u8]) -> Value {
     str::from_utf8(bytes).map_or_else(|_| json!({ "base16": hex::encode(bytes) }), Value::from)

@@ -22,4 +22,4 @@ pub use config::IngestConfig;
 pub use inbox::{InboxSource, KIND};
 pub use problem::Problem;
 pub use router::{Components, Ingest, api, hooks, router};
-pub use secrets::{Secret, Secrets};
+pub use secrets::{Finding, Secret, Secrets};

@@ -1,6 +1,8 @@
 //! Secrets by name. Where they come from is the caller's affair.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// A secret's value; prints nothing.
@@ -27,11 +29,14 @@ impl fmt::Debug for Secret {
 /// Finds secrets.
 pub trait Secrets: Send + Sync {
     /// The tenant's secret of this name.
-    fn get(&self, tenant: &str, name: &str) -> Option<Secret>;
+    fn get<'a>(&'a self, tenant: &'a str, name: &'a str) -> Finding<'a>;
 }
 
+/// A secret that is being looked up.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
+
 impl<F: Fn(&str, &str) -> Option<Secret> + Send + Sync> Secrets for F {
-    fn get(&self, tenant: &str, name: &str) -> Option<Secret> {
-        self(tenant, name)
+    fn get<'a>(&'a self, tenant: &'a str, name: &'a str) -> Finding<'a> {
+        Box::pin(std::future::ready(self(tenant, name)))
     }
 }

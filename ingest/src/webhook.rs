@@ -13,6 +13,7 @@ use crate::accept::{Accepted, Arrival, Ready};
 use crate::headers;
 use crate::problem::Problem;
 use crate::router::{Ingest, count, outcome, unhurried};
+use crate::secrets::Secret;
 use crate::targets::{Lookup, Target};
 use crate::verify::{Refused, Signed, verify};
 
@@ -34,7 +35,17 @@ async fn take(ingest: &Ingest, request: Request) -> Result<Accepted, Problem> {
     target.ready(time_us)?;
     let read = ingest.read(&head.headers, body).await?;
     let (checking, headers, bytes) = (ingest.clone(), head.headers, read.bytes.clone());
-    let check = move || checked(&checking, &target, &headers, bytes, time_us);
+    let secret = match &target.verify {
+        Some(verify) => {
+            ingest
+                .parts
+                .secrets
+                .get(&target.tenant, &verify.secret)
+                .await
+        }
+        None => None,
+    };
+    let check = move || checked(&checking, &target, secret, &headers, bytes, time_us);
     let ready = unhurried(read.bytes.len(), check).await?;
     ingest.accept(ready).await
 }
@@ -43,11 +54,12 @@ async fn take(ingest: &Ingest, request: Request) -> Result<Accepted, Problem> {
 fn checked(
     ingest: &Ingest,
     target: &Target,
+    secret: Option<Secret>,
     headers: &HeaderMap,
     body: Bytes,
     time_us: u64,
 ) -> Result<Ready, Problem> {
-    check_signature(ingest, target, headers, &body, time_us)?;
+    check_signature(ingest, target, secret, headers, &body, time_us)?;
     let id = headers::trigger_id(headers, target.verify.as_ref().map(|verify| verify.scheme))?;
     target.validate(&body)?;
     let event = Event {
@@ -84,6 +96,7 @@ async fn find(
 fn check_signature(
     ingest: &Ingest,
     target: &Target,
+    secret: Option<Secret>,
     headers: &HeaderMap,
     body: &[u8],
     now_us: u64,
@@ -91,7 +104,7 @@ fn check_signature(
     let Some(expected) = &target.verify else {
         return Ok(());
     };
-    let Some(secret) = ingest.parts.secrets.get(&target.tenant, &expected.secret) else {
+    let Some(secret) = secret else {
         target.warn(
             now_us,
             &format!("secret \"{}\" is not set; set it", expected.secret),

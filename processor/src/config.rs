@@ -22,6 +22,8 @@ pub struct ProcessorConfig {
     pub parked_partitions: u32,
     /// Threads of each lane that run steps.
     pub workers: usize,
+    /// Threads of each lane for records that speak HTTP, at most: as many calls may be under way at once.
+    pub waiting_max: usize,
     /// The largest transaction, in records taken in and in bytes of their keys and values.
     pub batch_records_max: usize,
     pub batch_bytes_max: usize,
@@ -48,6 +50,7 @@ impl Default for ProcessorConfig {
             topic_lanes: 1,
             parked_partitions: 1,
             workers: 1,
+            waiting_max: 256,
             batch_records_max: 10_000,
             batch_bytes_max: 8 << 20,
             commit_interval: Duration::from_millis(5),

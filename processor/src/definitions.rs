@@ -7,13 +7,15 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use schemas::activation::Activation;
 use schemas::avro::Avro;
-use schemas::graph::Graph;
+use schemas::graph::{Graph, Isolation, Step, StepIndex};
 use schemas::records::{self, Payload};
-use store::{GraphState, Payloads, SinkSchema, Store};
+use sha2::{Digest, Sha256};
+use store::{GraphState, Payloads, SinkSchema, Store, StoreError};
 use tokio::runtime::Handle;
 use topics::registry::{Known, Registry, SchemaId, framing};
 use topics::{Fetched, Topic, catalog};
@@ -23,7 +25,7 @@ use crate::error::ProcessorError;
 use crate::execute::{Active, State, Subscriber};
 use crate::large::Large;
 use crate::streams::{Releasing, Streams, Subscribed};
-use crate::wasm::{Engine, Module};
+use crate::wasm::{Engine, Module, Nowhere, Outside};
 
 /// One graph version, ready to run.
 pub struct Loaded {
@@ -33,8 +35,53 @@ pub struct Loaded {
     pub graph: Graph,
     /// One for each of `graph.steps`.
     pub modules: Vec<Module>,
+    /// Steps that are not to be reused, whatever the graph says.
+    pub demoted: Demoted,
+    /// Some step may speak HTTP and so wait for answers.
+    pub waits: bool,
     /// Of topic sinks that write Avro: index into `graph.sinks`.
     pub schemas: Vec<(usize, Schema)>,
+}
+
+impl Loaded {
+    /// A graph with the modules of its steps, in their order, and no demotions.
+    pub fn of(canonical: &[u8], graph: Graph, modules: Vec<Module>) -> Self {
+        let digest: [u8; 32] = Sha256::digest(canonical).into();
+        Self {
+            version: digest,
+            version_hex: hex::encode(digest),
+            graph,
+            waits: modules.iter().any(Module::imports_http),
+            modules,
+            demoted: Demoted::default(),
+            schemas: Vec::new(),
+        }
+    }
+}
+
+/// Steps of a version whose reused instances answered otherwise than a fresh one. Set while it is in use.
+#[derive(Debug, Default)]
+pub struct Demoted(RwLock<Vec<StepIndex>>);
+
+impl Demoted {
+    fn of(steps: Vec<StepIndex>) -> Self {
+        Self(RwLock::new(steps))
+    }
+
+    pub(crate) fn has(&self, step: StepIndex) -> bool {
+        // mostly empty
+        self.0.read().contains(&step)
+    }
+
+    /// `false`: it was known.
+    fn add(&self, step: StepIndex) -> bool {
+        let mut steps = self.0.write();
+        let new = !steps.contains(&step);
+        if new {
+            steps.push(step);
+        }
+        new
+    }
 }
 
 /// What a topic sink writes.
@@ -62,6 +109,7 @@ pub struct Definitions {
     avro: RwLock<HashMap<Topic, (u64, bool)>>,
     registry: Option<Registry>,
     payloads: Option<Payloads>,
+    outside: Arc<dyn Outside>,
     subscribed: Mutex<Asked<Subscribed>>,
     releasing: Mutex<Asked<Releasing>>,
     versions: RwLock<Bounded<[u8; 32], Arc<Loaded>>>,
@@ -82,6 +130,7 @@ impl Definitions {
             avro: RwLock::default(),
             registry: None,
             payloads: None,
+            outside: Arc::new(Nowhere),
             subscribed: Mutex::new(None),
             releasing: Mutex::new(None),
             versions: RwLock::new(Bounded::new(config.versions_max)),
@@ -102,6 +151,17 @@ impl Definitions {
     pub fn with_payloads(mut self, payloads: Option<Payloads>) -> Self {
         self.payloads = payloads;
         self
+    }
+
+    /// What steps reach: secrets and the network. Without it nothing.
+    #[must_use]
+    pub fn with_outside(mut self, outside: Arc<dyn Outside>) -> Self {
+        self.outside = outside;
+        self
+    }
+
+    pub(crate) fn outside(&self) -> Arc<dyn Outside> {
+        self.outside.clone()
     }
 
     pub(crate) fn large(&self) -> Option<Large> {
@@ -201,15 +261,92 @@ impl Definitions {
             modules.push(self.module(&step.uses)?);
         }
         let schemas = self.schemas(&graph, &version_hex)?;
+        let demoted = self.demoted(&graph, &version_hex)?;
+        let waits = modules.iter().any(Module::imports_http);
         let loaded = Arc::new(Loaded {
             version,
             version_hex,
             graph,
             modules,
+            demoted,
+            waits,
             schemas,
         });
         self.versions.write().put(version, loaded.clone());
         Ok(Some(loaded))
+    }
+
+    fn demoted(&self, graph: &Graph, version: &str) -> Result<Demoted, ProcessorError> {
+        let reuses = |step: &Step| step.isolation == Isolation::Batch;
+        if !graph.steps.iter().any(reuses) {
+            return Ok(Demoted::default());
+        }
+        let known = self.runtime.block_on(self.store.demotions(version))?;
+        let index = |of: &store::Demotion| graph.steps.iter().position(|s| s.name == of.step);
+        Ok(Demoted::of(known.iter().filter_map(index).collect()))
+    }
+
+    /// A step is not reused any more: kept, counted, and told.
+    pub(crate) fn demote(&self, loaded: &Loaded, step: StepIndex, of: Demotion<'_>) {
+        if !loaded.demoted.add(step) {
+            return;
+        }
+        let name = &loaded.graph.steps[step].name;
+        metrics::counter!("weir_steps_demoted_total").increment(1);
+        tracing::error!(
+            tenant = of.tenant,
+            graph = of.graph,
+            version = loaded.version_hex,
+            step = name,
+            execution = of.execution,
+            difference = of.difference,
+            "a step keeps something between calls: it gets a fresh instance for each call from now on, and the fresh answer counts"
+        );
+        let demotion = store::Demotion {
+            tenant: of.tenant.to_owned(),
+            graph: of.graph.to_owned(),
+            version: loaded.version_hex.clone(),
+            step: name.clone(),
+            digest: loaded.graph.steps[step].uses.clone(),
+            execution: of.execution,
+            difference: of.difference,
+            at_ms: now_ms(),
+        };
+        // this process knows it; others find it as this one did
+        if let Err(error) = self.runtime.block_on(self.store.demote(&demotion)) {
+            tracing::warn!(%error, "a demotion could not be kept");
+        }
+    }
+
+    /// An execution said that nothing of its graph can work any more: what comes from now on is parked.
+    pub(crate) fn pause(
+        &self,
+        (tenant, graph): (&str, &str),
+        execution: &str,
+        reason: &str,
+    ) -> Result<(), ProcessorError> {
+        let why = store::PauseReason { reason, execution };
+        let paused = self
+            .runtime
+            .block_on(self.store.pause_because(tenant, graph, now_ms(), why));
+        match paused {
+            Ok(activation) if activation.changed => {
+                metrics::counter!("weir_graphs_paused_total").increment(1);
+                tracing::error!(
+                    tenant,
+                    graph,
+                    execution,
+                    reason,
+                    "the graph is paused: an execution said that nothing of it can work any more; mend it, then resume it"
+                );
+            }
+            // deleted meanwhile, or paused already
+            Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let name = (tenant.to_owned(), graph.to_owned());
+        self.active.write().remove(&name);
+        Ok(())
     }
 
     fn schemas(
@@ -376,6 +513,22 @@ fn known(found: &store::Activation) -> Result<Option<([u8; 32], State)>, Process
         GraphState::Deleted => return Ok(None),
     };
     Ok(Some((parse_version(&found.version)?, state)))
+}
+
+/// At which execution a step lost its trust, and how.
+pub struct Demotion<'a> {
+    pub tenant: &'a str,
+    pub graph: &'a str,
+    pub execution: String,
+    pub difference: String,
+}
+
+/// For what people read; nothing is decided by it.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 fn parse_version(text: &str) -> Result<[u8; 32], ProcessorError> {

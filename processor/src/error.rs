@@ -47,6 +47,9 @@ pub enum ProcessorError {
         "no instance is free for step \"{step}\"; raise the engine's instances or lower the lanes' workers"
     )]
     Busy { step: String },
+    /// Not trouble: the record speaks HTTP, and its worker may not wait for answers. Never leaves the workers.
+    #[error("the record waits for answers")]
+    Waits,
     #[error("a worker thread of lane {lane} ended unexpectedly")]
     Worker { lane: usize },
     #[error("cannot start a thread: {0}")]

@@ -10,9 +10,12 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use schemas::graph::{
-    Edge, Graph, RetryOrder, Scope, SinkKind, Step, StepIndex, StepOnError, TriggerIndex,
+    ERROR_PORT, Edge, Graph, RetryOn, RetryOrder, Scope, SinkKind, Step, StepIndex, StepOnError,
+    TriggerIndex,
 };
 use schemas::records::{Attempt, EdgeEvent, Failure, FailureKind, LogLine, Output, Payload};
 use schemas::{Event, ExecutionId};
@@ -62,6 +65,8 @@ pub struct Call<'r> {
     /// Which of `Graph::steps` it is.
     pub index: StepIndex,
     pub attempt: u32,
+    /// Which of the step's calls in this segment it is; 0 for steps that nothing outside can tell apart.
+    pub number: u32,
     /// How long to wait before the call: the backoff of a retry.
     pub after: Duration,
     /// Never empty. The edge's name, the event.
@@ -108,7 +113,8 @@ type Events<'g> = Vec<(Cow<'g, str>, Event)>;
 
 struct InFlight<'g> {
     step: StepIndex,
-    /// Which of the step's calls in this segment it is; counted only for steps whose retries release their place.
+    /// Which of the step's calls in this segment it is; counted only for steps whose retries release their place, and
+    /// for those that speak HTTP.
     number: u32,
     attempt: u32,
     after: Duration,
@@ -128,7 +134,7 @@ pub struct Run<'g> {
     at: StepIndex,
     in_flight: Option<InFlight<'g>>,
     calls: u32,
-    /// Of each step whose retries release their place; shorter than the steps where none has been called.
+    /// Of each step whose calls are counted; shorter than the steps where none has been called.
     numbers: Vec<u32>,
     /// What was tried before this segment was suspended.
     attempts: Vec<Attempt>,
@@ -195,6 +201,7 @@ impl<'g> Run<'g> {
             step: &self.graph.steps[flight.step],
             index: flight.step,
             attempt: flight.attempt,
+            number: flight.number,
             after: flight.after,
             input: &flight.input,
         })
@@ -228,18 +235,17 @@ impl<'g> Run<'g> {
     }
 
     fn call(&mut self, step: StepIndex, input: Events<'g>) {
-        if self.calls >= self.bounds.calls_max {
+        let calls_max = self.bounds.calls_max.min(self.graph.limits.calls);
+        if self.calls >= calls_max {
             let reason = format!(
-                "the execution needs more than {} calls in one segment",
-                self.bounds.calls_max
+                "the execution needs more than {calls_max} calls in one segment (the graph's `limits: {{ calls }}` allows more)"
             );
             return self.fail(Some(step), FailureKind::TooManyCalls, reason, 1);
         }
         self.calls += 1;
-        let (number, attempt) = match self.graph.steps[step].retry.order {
-            RetryOrder::Keep => (0, 1),
-            RetryOrder::Release => self.tried(step),
-        };
+        let of = &self.graph.steps[step];
+        let counted = of.retry.order == RetryOrder::Release || !of.http_allow.is_empty();
+        let (number, attempt) = if counted { self.tried(step) } else { (0, 1) };
         self.in_flight = Some(InFlight {
             step,
             number,
@@ -331,29 +337,69 @@ impl<'g> Run<'g> {
                 self.done.logs_dropped += 1;
             }
         }
-        let (kind, reason) = match outcome {
+        let (kind, reason, again) = match outcome {
             Outcome::Outputs(outputs) => return self.route(flight, outputs),
-            Outcome::Retry { delay_ms, reason } => {
-                if flight.attempt < step.retry.attempts && step.retry.order == RetryOrder::Release {
-                    return self.suspend(&flight, delay_ms);
-                }
-                if flight.attempt < step.retry.attempts {
-                    flight.after = backoff::delay(&step.retry, flight.attempt, delay_ms);
-                    flight.attempt += 1;
-                    self.in_flight = Some(flight);
-                    return;
-                }
-                (FailureKind::Retries, reason)
+            Outcome::Retry { delay_ms, reason } => (FailureKind::Retries, reason, Some(delay_ms)),
+            Outcome::Reject(reason) => (FailureKind::Rejected, reason, None),
+            Outcome::Fatal(reason) => (FailureKind::Fatal, reason, None),
+            Outcome::Broken(broken, reason) => {
+                let again = retried(broken).is_some_and(|on| step.retry.on.contains(&on));
+                (kind_of(broken), reason, again.then_some(None))
             }
-            Outcome::Reject(reason) => (FailureKind::Rejected, reason),
-            Outcome::Fatal(reason) => (FailureKind::Fatal, reason),
-            Outcome::Broken(broken, reason) => (kind_of(broken), reason),
         };
-        // `fatal` is about the graph, not about this event: it is never passed over.
-        if step.on_error == StepOnError::Continue && kind != FailureKind::Fatal {
+        if let Some(delay_ms) = again
+            && flight.attempt < step.retry.attempts
+        {
+            if step.retry.order == RetryOrder::Release {
+                return self.suspend(&flight, delay_ms);
+            }
+            flight.after = backoff::delay(&step.retry, flight.attempt, delay_ms);
+            flight.attempt += 1;
+            self.in_flight = Some(flight);
             return;
         }
+        match step.on_error {
+            // `fatal` is about the graph, not about this event: it is never passed over.
+            _ if kind == FailureKind::Fatal => {}
+            StepOnError::Fail => {}
+            StepOnError::Continue => return,
+            StepOnError::Route => return self.route_failure(&flight, kind, &reason),
+        }
         self.fail(Some(flight.step), kind, reason, flight.attempt);
+    }
+
+    /// The segment's time is up: the call that `next_call` gave is not made.
+    pub fn expire(&mut self) {
+        let Some(flight) = self.in_flight.take() else {
+            return;
+        };
+        let reason = format!(
+            "the execution's calls took longer than {:?} together (the graph's `limits: {{ time }}` allows more)",
+            self.graph.limits.time
+        );
+        self.fail(
+            Some(flight.step),
+            FailureKind::Timeout,
+            reason,
+            flight.attempt,
+        );
+    }
+
+    /// A failure as an event on the step's port `error`: what failed, and the event that it failed on.
+    fn route_failure(&mut self, flight: &InFlight<'g>, kind: FailureKind, reason: &str) {
+        let graph = self.graph;
+        let step = &graph.steps[flight.step];
+        let Some(port) = step.ports.iter().find(|port| port.name == ERROR_PORT) else {
+            return;
+        };
+        let (edge, first) = &flight.input[0];
+        let event = Event {
+            key: first.key.clone(),
+            content_type: "application/json".to_owned(),
+            headers: first.headers.clone(),
+            data: failed_event(&step.name, kind, reason, flight.attempt, edge, first),
+        };
+        self.emit(&step.name, &port.name, &port.edges, &port.sinks, event);
     }
 
     fn route(&mut self, flight: InFlight<'g>, outputs: Vec<StepOutput>) {
@@ -520,6 +566,39 @@ fn level_word(level: Level) -> &'static str {
 
 fn size(events: &[(Cow<'_, str>, Event)]) -> usize {
     events.iter().map(|(_, event)| event.data.len()).sum()
+}
+
+/// What a graph calls a failure that it may want tried again.
+fn retried(broken: Broken) -> Option<RetryOn> {
+    match broken {
+        Broken::Timeout => Some(RetryOn::Timeout),
+        Broken::Trap | Broken::OutOfMemory | Broken::StackOverflow => Some(RetryOn::Trap),
+        Broken::OutputTooLarge | Broken::Protocol | Broken::HostBusy => None,
+    }
+}
+
+/// `{"step", "kind", "reason", "attempt", "edge", "content_type", "data"}`: JSON data as it is, text as text, else `data_base64`.
+fn failed_event(
+    step: &str,
+    kind: FailureKind,
+    reason: &str,
+    attempt: u32,
+    edge: &str,
+    event: &Event,
+) -> Bytes {
+    let mut failed = serde_json::json!({
+        "step": step, "kind": kind.as_str(), "reason": reason, "attempt": attempt, "edge": edge,
+        "content_type": event.content_type,
+    });
+    let (field, data) = match serde_json::from_slice(&event.data) {
+        Ok(json) => ("data", json),
+        Err(_) => match std::str::from_utf8(&event.data) {
+            Ok(text) => ("data", text.into()),
+            Err(_) => ("data_base64", BASE64.encode(&event.data).into()),
+        },
+    };
+    failed[field] = data;
+    Bytes::from(failed.to_string())
 }
 
 fn kind_of(broken: Broken) -> FailureKind {

@@ -8,9 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use parking_lot::Mutex;
 use topics::{Fetched, Outgoing};
 
 use crate::ProcessorConfig;
+use crate::crew::Crew;
 use crate::definitions::Definitions;
 use crate::error::ProcessorError;
 use crate::execute::{Executor, Notes, Way};
@@ -44,6 +46,18 @@ struct Job {
 struct Answer {
     chunk: u64,
     became: Result<Vec<(usize, Vec<Outgoing>)>, ProcessorError>,
+    /// Records of the share that the crew has taken over; each answers for itself.
+    handed: usize,
+}
+
+/// A record for the crew.
+struct Waiting {
+    chunk: u64,
+    place: usize,
+    record: Fetched,
+    way: Way,
+    now_ms: i64,
+    answers: Sender<Answer>,
 }
 
 /// A chunk that is out.
@@ -61,6 +75,7 @@ pub(crate) struct Workers {
     jobs: Vec<Sender<Job>>,
     answers: Receiver<Answer>,
     threads: Vec<JoinHandle<()>>,
+    crew: Arc<Mutex<Crew<Waiting>>>,
     out: VecDeque<Out>,
     next: u64,
 }
@@ -76,13 +91,15 @@ impl Workers {
         // Bounded by OUT_MAX and what was forgotten.
         let (answer, answers) = unbounded();
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
+        let crew = Arc::new(Mutex::new(crew(lane, definitions, config, notes)));
         for worker in 0..count {
             let (job, shares) = bounded::<Job>(OUT_MAX);
             let answer = answer.clone();
-            let executor = Executor::new(definitions.clone(), config.clone(), notes.clone());
+            let executor = Executor::new(definitions.clone(), config.clone(), notes.clone(), false);
+            let crew = crew.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("lane-{lane}-worker-{worker}"))
-                .spawn(move || work(executor, &shares, &answer))
+                .spawn(move || work(executor, &shares, &answer, &crew))
                 .map_err(ProcessorError::Thread)?;
             jobs.push(job);
             threads.push(thread);
@@ -92,6 +109,7 @@ impl Workers {
             jobs,
             answers,
             threads,
+            crew,
             out: VecDeque::new(),
             next: 0,
         })
@@ -136,7 +154,11 @@ impl Work for Workers {
 
     fn ready(&mut self, wait: Duration) -> Option<Result<Vec<Outgoing>, ProcessorError>> {
         while self.out.front()?.shares > 0 {
-            let Answer { chunk, became } = match self.answers.recv_timeout(wait) {
+            let Answer {
+                chunk,
+                became,
+                handed,
+            } = match self.answers.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) => return None,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Some(Err(ProcessorError::Worker { lane: self.lane }));
@@ -147,7 +169,7 @@ impl Work for Workers {
             let Some(out) = self.out.iter_mut().find(|out| out.chunk == chunk) else {
                 continue;
             };
-            out.shares -= 1;
+            out.shares = out.shares + handed - 1;
             match became {
                 Ok(became) if out.became.is_empty() => out.became = became,
                 Ok(became) => out.became.extend(became),
@@ -170,6 +192,7 @@ impl Work for Workers {
 
     fn forget(&mut self) {
         self.out.clear();
+        self.crew.lock().forget();
     }
 }
 
@@ -191,7 +214,42 @@ impl Drop for Workers {
     }
 }
 
-fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>) {
+fn crew(
+    lane: usize,
+    definitions: &Arc<Definitions>,
+    config: &ProcessorConfig,
+    notes: &Arc<Notes>,
+) -> Crew<Waiting> {
+    let (definitions, notes) = (definitions.clone(), notes.clone());
+    // each thread runs one record at a time: one instance and the last one's are enough
+    let config = ProcessorConfig {
+        instances_kept: config.instances_kept.min(2),
+        ..config.clone()
+    };
+    let threads_max = config.waiting_max;
+    let start = move || Executor::new(definitions.clone(), config.clone(), notes.clone(), true);
+    Crew::new(
+        format!("lane-{lane}-waiting"),
+        threads_max,
+        Box::new(start),
+        |executor, waiting| {
+            let became = executor.execute(&waiting.record, waiting.way, waiting.now_ms);
+            let answer = Answer {
+                chunk: waiting.chunk,
+                became: became.map(|became| vec![(waiting.place, became)]),
+                handed: 0,
+            };
+            drop(waiting.answers.send(answer)); // a lane that is gone wants nothing
+        },
+    )
+}
+
+fn work(
+    mut executor: Executor,
+    shares: &Receiver<Job>,
+    answers: &Sender<Answer>,
+    crew: &Mutex<Crew<Waiting>>,
+) {
     for Job {
         chunk,
         share,
@@ -200,7 +258,7 @@ fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>
     } in shares
     {
         let mut became = Vec::with_capacity(share.len());
-        let mut failed = None;
+        let (mut failed, mut handed) = (None, Vec::new());
         for (place, record) in share {
             #[cfg(feature = "broken")]
             if way != Way::Condemned {
@@ -208,15 +266,45 @@ fn work(mut executor: Executor, shares: &Receiver<Job>, answers: &Sender<Answer>
             }
             match executor.execute(&record, way, now_ms) {
                 Ok(outgoing) => became.push((place, outgoing)),
+                Err(ProcessorError::Waits) => handed.push((place, record)),
                 Err(trouble) => {
                     failed = Some(trouble);
                     break;
                 }
             }
         }
-        let became = failed.map_or(Ok(became), Err);
-        if answers.send(Answer { chunk, became }).is_err() {
+        if failed.is_some() {
+            handed.clear();
+        }
+        // told first: what the crew answers is counted down from it
+        let answer = Answer {
+            chunk,
+            became: failed.map_or(Ok(became), Err),
+            handed: handed.len(),
+        };
+        if answers.send(answer).is_err() {
             return;
+        }
+        for (place, record) in handed {
+            let key = record.clone();
+            let waiting = Waiting {
+                chunk,
+                place,
+                record,
+                way,
+                now_ms,
+                answers: answers.clone(),
+            };
+            if let Err(error) = crew.lock().push(&key, waiting) {
+                let answer = Answer {
+                    chunk,
+                    became: Err(ProcessorError::Thread(error)),
+                    handed: 0,
+                };
+                if answers.send(answer).is_err() {
+                    return;
+                }
+            }
         }
     }
 }

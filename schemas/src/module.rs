@@ -30,8 +30,26 @@ pub struct ModuleInterface {
     pub log: bool,
     /// It imports something of `wasi:http`, which `http: { allow: […] }` grants.
     pub http: bool,
+    /// It imports `weir:step/secrets`, which `secrets: […]` grants.
+    pub secrets: bool,
     /// Every interface it imports, such as `wasi:clocks/monotonic-clock@0.2.6`, sorted.
     pub imports: Vec<String>,
+}
+
+impl ModuleInterface {
+    /// What its graph has to grant, in the words of the graph file.
+    pub fn asks(&self) -> Vec<&'static str> {
+        let asked = [
+            (self.log, "log"),
+            (self.secrets, "secrets"),
+            (self.http, "http"),
+        ];
+        asked
+            .iter()
+            .filter(|(asks, _)| *asks)
+            .map(|(_, word)| *word)
+            .collect()
+    }
 }
 
 /// Why a module cannot be a step. The messages name the way out.
@@ -57,7 +75,7 @@ pub enum ModuleProblem {
         found: String,
         wanted: String,
     },
-    #[error("it imports {}, which Weir does not offer; there are WASI 0.2 (cli, io, clocks, random, filesystem, sockets), wasi:http and weir:step/log", .0.join(", "))]
+    #[error("it imports {}, which Weir does not offer; there are WASI 0.2 (cli, io, clocks, random, filesystem, sockets), wasi:http and weir:step/log, settings and secrets", .0.join(", "))]
     UnknownImports(Vec<String>),
 }
 
@@ -96,6 +114,9 @@ pub fn check_grants(module: &ModuleInterface, step: &Step) -> Result<(), Vec<Str
     if module.log && !step.log {
         missing.push(format!("the module of step \"{0}\" imports {LOG}, which is not granted; add \"log: true\" to step \"{0}\"", step.name));
     }
+    if module.secrets && step.secrets.is_empty() {
+        missing.push(format!("the module of step \"{0}\" imports weir:step/secrets, which is not granted; add \"secrets: [NAME]\" to step \"{0}\"", step.name));
+    }
     if module.http && step.http_allow.is_empty() {
         let line = "http: { allow: [host.example] }";
         missing.push(format!("the module of step \"{0}\" imports wasi:http, which is not granted; add \"{line}\" to step \"{0}\"", step.name));
@@ -121,7 +142,9 @@ fn inspect_world(resolve: &Resolve, world: &World) -> Result<ModuleInterface, Mo
         match package_of(resolve, *id) {
             Some(package) if package.namespace == "weir" && package.name == "step" => {
                 own_import(resolve, *id, package, &mut unknown)?;
-                module.log |= resolve.interfaces[*id].name.as_deref() == Some("log");
+                let name = resolve.interfaces[*id].name.as_deref();
+                module.log |= name == Some("log");
+                module.secrets |= name == Some("secrets");
             }
             Some(package) if is_wasi_02(package) && package.name == "http" => module.http = true,
             Some(package) if is_wasi_02(package) && LINKED.contains(&package.name.as_str()) => {}

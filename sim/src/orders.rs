@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use processor::wasm::{Broken, Call, Called, Outcome, StepOutput};
 use processor::{
-    Active, Graphs, Loaded, ProcessorError, Releasing, State, Steps, Streams, Subscribed,
+    Active, Demoted, Graphs, Loaded, ProcessorError, Releasing, State, Steps, Streams, Subscribed,
     Subscriber,
 };
 use schemas::ExecutionId;
@@ -134,6 +134,8 @@ impl OneGraph {
             version_hex,
             graph,
             modules: Vec::new(),
+            waits: false,
+            demoted: Demoted::default(),
             schemas: Vec::new(),
         }))
     }
@@ -212,6 +214,7 @@ impl Steps for Closures {
             logs: Vec::new(),
             logs_dropped: 0,
             fresh: true,
+            demoted: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 pub use self::schemas::SinkSchema;
 use crate::database::{Query, Transaction, sql};
 use crate::{Result, Store, StoreError};
-pub use lifecycle::{Releasing, Rollback};
+pub use lifecycle::{PauseReason, Releasing, Rollback};
 pub use topics::{NewSubscription, Subscriber, TopicStart, TopicSubscribed};
 use topics::{Woven, weave};
 

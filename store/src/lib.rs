@@ -10,6 +10,7 @@
 //! lie elsewhere, in a folder or a bucket (`payloads`).
 
 mod database;
+mod demotions;
 mod error;
 mod graphs;
 mod inbox;
@@ -17,23 +18,26 @@ mod modules;
 mod payloads;
 mod redrives;
 mod schema;
+mod secrets;
 mod slots;
 mod store;
 mod write_times;
 
+pub use demotions::Demotion;
 pub use error::{Disposition, StoreError};
 pub use graphs::{
     Activation, Change, ChangeKind, GraphState, Hook, Listed, NewSubscription, NewVersion,
-    Releasing, Rollback, SinkSchema, Subscriber, TopicStart, TopicSubscribed,
+    PauseReason, Releasing, Rollback, SinkSchema, Subscriber, TopicStart, TopicSubscribed,
 };
 pub use inbox::{BATCH_RECORDS_MAX, Entry, Inbox, Key, Put, Row, SWEEP_KEYS_MAX};
-pub use modules::ModuleSummary;
+pub use modules::{ModuleName, ModuleSummary};
 pub use payloads::{
     PAYLOAD_RETENTION, PayloadError, PayloadSettings, Payloads, Reference, Sweep, Swept,
 };
 pub use redrives::{
     Letter, LetterRow, NewRedrive, Redrive, RedriveAccepted, RedriveKind, Repaired,
 };
+pub use secrets::{SECRET_BYTES_MAX, SecretSummary, SecretsKey, Vault};
 pub use slots::{Claimed, Slots};
 pub use store::{Options, Store};
 

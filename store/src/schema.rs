@@ -36,6 +36,7 @@ pub(crate) const STEPS: &[&[Ddl]] = &[
     REDRIVES,
     SINK_SCHEMAS,
     WRITE_TIMES,
+    STEPS_OF_GRAPHS,
 ];
 
 const FIRST: &[Ddl] = &[
@@ -203,3 +204,34 @@ const WRITE_TIMES: &[Ddl] = &[each(
         topic_id text collate \"C\" not null, number bigint not null, base_us bigint not null,
         primary key (topic_id, number))",
 )];
+
+/// Secrets, names of modules, steps that lost their trust, and why a graph was paused by Weir itself.
+const STEPS_OF_GRAPHS: &[Ddl] = &[
+    each(
+        "create table secrets (
+        tenant text not null, name text not null, key_id text not null, sealed blob not null, at_ms bigint not null,
+        primary key (tenant, name))",
+        "create table secrets (
+        tenant text collate \"C\" not null, name text collate \"C\" not null, key_id text not null, sealed bytea not null,
+        at_ms bigint not null, primary key (tenant, name))",
+    ),
+    each(
+        "create table module_names (
+        tenant text not null, name text not null, version text not null, digest text not null, at_ms bigint not null,
+        primary key (tenant, name, version))",
+        "create table module_names (
+        tenant text collate \"C\" not null, name text collate \"C\" not null, version text collate \"C\" not null,
+        digest text collate \"C\" not null, at_ms bigint not null, primary key (tenant, name, version))",
+    ),
+    each(
+        "create table demotions (
+        version text not null, step text not null, tenant text not null, graph text not null, digest text not null,
+        execution text not null, difference text not null, at_ms bigint not null, primary key (version, step))",
+        "create table demotions (
+        version text collate \"C\" not null, step text collate \"C\" not null, tenant text collate \"C\" not null,
+        graph text collate \"C\" not null, digest text not null, execution text not null, difference text not null,
+        at_ms bigint not null, primary key (version, step))",
+    ),
+    // By the epoch of the pause.
+    both("create table pause_reasons (epoch bigint not null primary key, reason text not null, execution text not null)"),
+];

@@ -17,7 +17,7 @@ pub(super) fn apply(client: &Client, args: &ApplyArgs, output: &mut Output) -> a
     let graphs = args
         .files
         .iter()
-        .map(|file| local::load(file))
+        .map(|file| local::load(file, Some(client)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let progress = output.progress();
     let items = graphs
@@ -45,7 +45,7 @@ pub(crate) fn apply_file(
     file: &Path,
     progress: Progress,
 ) -> anyhow::Result<Value> {
-    send(client, &local::load(file)?, progress)
+    send(client, &local::load(file, Some(client))?, progress)
 }
 
 fn send(client: &Client, local: &Local, progress: Progress) -> anyhow::Result<Value> {

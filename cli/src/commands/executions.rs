@@ -1,6 +1,6 @@
 //! `weir exec …`
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -58,6 +58,9 @@ pub(super) fn exec(
                 }),
             })?;
         }
+        // runs here, not on the server: `replay`
+        ExecCommand::Replay(_) => {}
+        ExecCommand::Watch { id, timeout } => watch(client, &id, timeout, output)?,
         ExecCommand::Get { id, wait } => {
             let execution = get(client, &id, wait)?;
             output.print(&execution, table)?;
@@ -79,6 +82,46 @@ pub(super) fn exec(
     }
     Ok(())
 }
+
+/// Prints what lands as it lands, and the end.
+fn watch(client: &Client, id: &str, timeout: Duration, output: &mut Output) -> anyhow::Result<()> {
+    let until = Instant::now() + timeout;
+    let mut shown = std::collections::BTreeSet::new();
+    loop {
+        let wait = until.saturating_duration_since(Instant::now()).min(WATCH);
+        let query = [("wait", format!("{}ms", wait.as_millis()))];
+        let path = format!("/api/v1/executions/{}", segment(id));
+        let execution = match client.try_get(&path, &query)? {
+            Ok(execution) => execution,
+            // accepted, and nothing of it has landed yet
+            Err(refused) if refused.status == 404 && Instant::now() < until => continue,
+            Err(refused) => return Err(refused.into_failure().into()),
+        };
+        for one in execution["outputs"].as_array().into_iter().flatten() {
+            if shown.insert((cell(one, "segment"), cell(one, "number"))) {
+                if output.format() == crate::args::Format::Table {
+                    let (step, port) = (cell(one, "step"), cell(one, "port"));
+                    output.text(&format!("{step}.{port}  {}\n", data(one)))?;
+                } else {
+                    output.line(one)?;
+                }
+                output.flush()?;
+            }
+        }
+        let status = cell(&execution, "status");
+        if status != "running" || Instant::now() >= until {
+            if output.format() == crate::args::Format::Table {
+                output.print(&execution, table)?;
+            } else {
+                output.line(&serde_json::json!({"execution": id, "status": status, "failure": execution["failure"]}))?;
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// How long one look waits.
+const WATCH: Duration = Duration::from_secs(1);
 
 fn get(client: &Client, id: &str, wait: Option<Duration>) -> anyhow::Result<Value> {
     let query: Vec<(&str, String)> = wait

@@ -8,6 +8,7 @@ use schemas::graph::{self, Graph, Resolve};
 use schemas::module::{self, ModuleInterface};
 use sha2::{Digest, Sha256};
 
+use crate::client::{Client, segment};
 use crate::exit::Failure;
 
 /// A graph with all that `apply` sends.
@@ -38,11 +39,13 @@ pub(super) fn parse(file: &Path) -> anyhow::Result<(String, Graph)> {
 }
 
 /// Reads and proves the graph with its modules and files.
-pub(super) fn load(file: &Path) -> anyhow::Result<Local> {
+pub(super) fn load(file: &Path, server: Option<&Client>) -> anyhow::Result<Local> {
     let (source, parsed) = parse(file)?;
     let mut folder = Folder {
         base: file.parent().unwrap_or(Path::new("")).to_owned(),
         modules: BTreeMap::new(),
+        server,
+        depth: 0,
     };
     let graph = parsed
         .resolve(&mut folder)
@@ -104,23 +107,47 @@ fn digest(bytes: &[u8]) -> String {
         })
 }
 
-/// Resolves paths relative to the graph's folder.
-struct Folder {
+/// Resolves paths relative to the graph's folder, and names by asking the server.
+struct Folder<'c> {
     base: PathBuf,
     modules: BTreeMap<String, LocalModule>,
+    server: Option<&'c Client>,
+    /// How deep in sub-graphs.
+    depth: usize,
 }
 
-impl Resolve for Folder {
+/// Sub-graphs within sub-graphs.
+const DEPTH_MAX: usize = 8;
+
+impl Folder<'_> {
+    fn server(&self, what: &str) -> Result<&Client, String> {
+        self.server.ok_or_else(|| {
+            format!("{what} is the server's to know; name a server (--url), or write a path")
+        })
+    }
+}
+
+fn said(failure: Failure) -> String {
+    failure.message
+}
+
+impl Resolve for Folder<'_> {
     fn module(&mut self, uses: &str) -> Result<String, String> {
         if uses.starts_with("sha256:") {
             return Ok(uses.to_owned());
         }
         let is_path = uses.contains('/') || uses.ends_with(".wasm");
         if !is_path {
-            return Err(format!(
-                "\"{uses}\" is the name of a module, and this version knows no names yet; write the path of its .wasm file, such as ./{}.wasm",
-                uses.split('@').next().unwrap_or(uses)
-            ));
+            let (name, version) = uses.split_once('@').unwrap_or((uses, "latest"));
+            let server = self.server(&format!("the module's name \"{uses}\""))?;
+            let path = format!(
+                "/api/v1/module-names/{}/{}",
+                segment(name),
+                segment(version)
+            );
+            let named = server.get(&path, &[]).map_err(said)?;
+            let digest = named["digest"].as_str().unwrap_or_default();
+            return Ok(digest.to_owned());
         }
         let path = self.base.join(uses);
         let bytes = std::fs::read(&path)
@@ -137,6 +164,36 @@ impl Resolve for Folder {
             },
         );
         Ok(digest)
+    }
+
+    fn graph(&mut self, named: &str) -> Result<Graph, String> {
+        if self.depth >= DEPTH_MAX {
+            return Err(format!(
+                "sub-graphs lie in each other more than {DEPTH_MAX} deep; does one use itself?"
+            ));
+        }
+        if named.contains('/') || named.ends_with(".yaml") || named.ends_with(".yml") {
+            let path = self.base.join(named);
+            let (_, parsed) = parse(&path).map_err(|e| format!("{e:#}"))?;
+            let mut inner = Folder {
+                base: path.parent().unwrap_or(Path::new("")).to_owned(),
+                modules: BTreeMap::new(),
+                server: self.server,
+                depth: self.depth + 1,
+            };
+            let graph = parsed.resolve(&mut inner).map_err(|e| e.to_string())?;
+            self.modules.append(&mut inner.modules);
+            return Ok(graph);
+        }
+        let (name, version) = named.split_once('@').unwrap_or((named, "active"));
+        let server = self.server(&format!("the graph's name \"{named}\""))?;
+        let path = format!(
+            "/api/v1/graphs/{}/versions/{}",
+            segment(name),
+            segment(version)
+        );
+        let found = server.get(&path, &[]).map_err(said)?;
+        Graph::from_canonical(found["definition"].to_string().as_bytes()).map_err(|e| e.to_string())
     }
 
     fn file(&mut self, path: &str) -> Result<String, String> {

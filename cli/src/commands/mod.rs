@@ -9,19 +9,27 @@ mod executions;
 mod graphs;
 mod history;
 mod local;
+mod modules;
 mod payloads;
+mod rehearse;
+mod replay;
 pub(crate) mod rights;
 mod run;
+mod secrets;
 mod settings;
+mod test;
+mod times;
 mod topics;
+mod trace;
 mod validate;
+mod world;
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
-use crate::args::{Cli, Command, DevArgs, Global, ModuleCommand, SchemaCommand, ServeArgs};
+use crate::args::{Cli, Command, DevArgs, ExecCommand, Global, SchemaCommand, ServeArgs};
 use crate::client::Client;
 use crate::config;
 use crate::exit::{self, Exit, Failure};
@@ -84,10 +92,14 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
         Command::Apply(args) => apply::apply(&client(&global)?, &args, output)?,
         Command::Run(args) => return run::run(&args, &global, hooks.ephemeral, output),
         Command::Graph(command) => graphs::graph(&client(&global)?, command, output)?,
+        Command::Exec(ExecCommand::Replay(args)) => return replay::one(&args, &global, output),
         Command::Exec(command) => executions::exec(&client(&global)?, command, output)?,
         Command::Dlq(command) => return dead_letters::dlq(&client(&global)?, command, output),
         Command::History(command) => return history::history(&command, &global, output),
-        Command::Module(ModuleCommand::Inspect { file }) => validate::inspect(&file, output)?,
+        Command::Test(args) => return test::test(&args, output),
+        Command::Replay(args) => return replay::range(&args, &global, output),
+        Command::Module(command) => modules::module(command, &global, output)?,
+        Command::Secret(command) => secrets::secret(&client(&global)?, command, output)?,
         Command::Payloads(command) => payloads::payloads(&client(&global)?, &command, output)?,
         Command::Doctor(args) => return doctor::doctor(&args, &global, output),
         Command::Topics(command) => return topics::topics(&command, &global, output),

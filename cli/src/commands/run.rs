@@ -26,6 +26,9 @@ pub(super) fn run(
     ephemeral: fn(&Path) -> anyhow::Result<Box<dyn Ephemeral>>,
     output: &mut Output,
 ) -> anyhow::Result<Exit> {
+    if args.trace {
+        return super::trace::trace(args, global, output);
+    }
     let events = events(&args.input)?;
     let file = Path::new(&args.graph);
     if !is_file_name(&args.graph) {
@@ -39,7 +42,7 @@ pub(super) fn run(
         .into());
     }
     // Proven before a server is started for it.
-    super::local::load(file)?;
+    super::local::load(file, None)?;
     let server = ephemeral(file)?;
     let client = Client::new(&server.url(), server.api_key())?;
     let applied = apply::apply_file(&client, file, output.progress())?;
@@ -169,7 +172,7 @@ fn trigger(graph: &Value, named: Option<&str>) -> Result<String, Failure> {
 }
 
 /// The lines that hold something; each must be JSON.
-fn events(input: &Path) -> anyhow::Result<Vec<String>> {
+pub(super) fn events(input: &Path) -> anyhow::Result<Vec<String>> {
     let mut text = String::new();
     if input == Path::new("-") {
         std::io::stdin()
@@ -227,7 +230,7 @@ fn batches(events: &[String]) -> Vec<String> {
     batches
 }
 
-fn is_file_name(graph: &str) -> bool {
+pub(super) fn is_file_name(graph: &str) -> bool {
     graph.contains(['/', '\\'])
         || [".yaml", ".yml", ".json"]
             .iter()

@@ -1,6 +1,4 @@
-//! `weir validate` and `weir module inspect`: what can be said without a server.
-
-use std::path::Path;
+//! `weir validate`: what can be said of a graph without a server.
 
 use serde_json::{Value, json};
 
@@ -25,7 +23,7 @@ pub(super) fn validate(args: &ValidateArgs, output: &mut Output) -> anyhow::Resu
         let checked = if args.graph_only {
             local::parse(file).inspect(|(_, graph)| later(graph)).map(|(_, graph)| json!({"file": file.display().to_string(), "name": graph.name, "steps": graph.steps.len()}))
         } else {
-            local::load(file).inspect(|local| later(&local.graph)).map(|local| {
+            local::load(file, None).inspect(|local| later(&local.graph)).map(|local| {
                 json!({"file": file.display().to_string(), "name": local.graph.name, "steps": local.graph.steps.len(), "version": local.version})
             })
         };
@@ -51,33 +49,6 @@ pub(super) fn validate(args: &ValidateArgs, output: &mut Output) -> anyhow::Resu
         })?;
     }
     Ok(exit)
-}
-
-pub(super) fn inspect(file: &Path, output: &mut Output) -> anyhow::Result<()> {
-    let (digest, bytes, interface) = local::inspect(file)?;
-    let value = json!({"file": file.display().to_string(), "digest": digest, "bytes": bytes, "interface": interface});
-    output.print(&value, |value| {
-        let imports = value["interface"]["imports"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(", ");
-        Rows {
-            header: &["DIGEST", "BYTES", "IMPORTS"],
-            rows: vec![vec![
-                cell(value, "digest"),
-                cell(value, "bytes"),
-                if imports.is_empty() {
-                    "none".to_owned()
-                } else {
-                    imports
-                },
-            ]],
-        }
-    })?;
-    Ok(())
 }
 
 /// One row for each of `items`.

@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) registry: RegistrySection,
     pub(crate) store: StoreSection,
     pub(crate) payloads: PayloadsSection,
+    pub(crate) secrets: SecretsSection,
+    pub(crate) http: HttpSection,
     pub(crate) ingest: IngestSection,
     pub(crate) processor: ProcessorSection,
     pub(crate) sink: SinkSection,
@@ -136,6 +138,24 @@ pub(crate) struct PayloadsSection {
     #[serde(deserialize_with = "units::duration::deserialize")]
     #[schemars(with = "String")]
     pub(crate) retention: Duration,
+}
+
+/// Secrets of tenants, which `weir secret set` keeps in the store.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SecretsSection {
+    /// What they are sealed with: 64 hex digits, the same for all processes; `openssl rand -hex 32` makes one. Better from the environment:
+    /// `WEIR_SECRETS__KEY`. Without it secrets come from the environment of the processes alone.
+    pub(crate) key: Option<Hidden>,
+}
+
+/// HTTP that steps speak.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HttpSection {
+    /// Networks that they may reach beside the public internet, such as `["10.1.0.0/16"]`, where a graph grants the host.
+    #[serde(deserialize_with = "units::list::deserialize")]
+    pub(crate) allow_networks: Vec<String>,
 }
 
 /// The ingest role.
@@ -246,6 +266,8 @@ impl Default for Config {
             registry: RegistrySection::default(),
             store: StoreSection::default(),
             payloads: PayloadsSection::default(),
+            secrets: SecretsSection::default(),
+            http: HttpSection::default(),
             ingest: IngestSection::default(),
             processor: ProcessorSection::default(),
             sink: SinkSection::default(),
@@ -412,6 +434,25 @@ impl PayloadsSection {
     }
 }
 
+impl SecretsSection {
+    /// What secrets are sealed with.
+    pub(crate) fn key(&self) -> Result<Option<store::SecretsKey>, String> {
+        let key = self.key.as_ref().map(Hidden::expose);
+        let key = key.filter(|key| !key.is_empty());
+        key.map(store::SecretsKey::parse)
+            .transpose()
+            .map_err(|fault| format!("secrets.key: {fault}"))
+    }
+}
+
+impl HttpSection {
+    pub(crate) fn web(&self) -> Result<processor::web::WebConfig, String> {
+        let networks = processor::web::Networks::parse(&self.allow_networks);
+        let networks = networks.map_err(|fault| format!("http.allow_networks: {fault}"))?;
+        Ok(processor::web::WebConfig { networks })
+    }
+}
+
 impl IngestSection {
     pub(crate) fn config(&self) -> ingest::IngestConfig {
         ingest::IngestConfig {
@@ -501,6 +542,8 @@ impl Config {
             day * 8,
             day * 36_500,
         )?;
+        self.secrets.key()?;
+        self.http.web()?;
         let ingest = self.ingest.config().validate();
         ingest.map_err(|wrong| format!("ingest.{wrong}"))?;
         for (name, value, most) in [

@@ -17,6 +17,7 @@ use crate::exit::Failure;
 use crate::logging::{self, say};
 use crate::output::Output;
 use crate::roles::Destinations;
+use processor::web::WebConfig;
 use roles::{Place, Roles, RolesConfig};
 
 /// Where graph files are looked for below a folder: in it, and in its folders down to this depth.
@@ -37,6 +38,7 @@ pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
         listen: args.listen,
         api_key: api_key.clone(),
         destinations: Destinations::new(&config.destinations)?,
+        web: config.http.web().map_err(Failure::usage)?,
     })?;
     let url = roles.url().to_owned();
     let applied = apply_all(&Client::new(&url, api_key)?, &graphs, global.output);
@@ -73,6 +75,7 @@ pub(crate) fn ephemeral(_file: &Path) -> anyhow::Result<Box<dyn Ephemeral>> {
         listen,
         api_key: None,
         destinations: Destinations::default(),
+        web: WebConfig::default(),
     })?;
     Ok(Box::new(Server {
         roles: Some(roles),

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 use control::{Grants, MissingTopics};
 use ingest::IngestConfig;
 use processor::ProcessorConfig;
-use store::{PayloadSettings, Payloads, Store};
+use processor::web::WebConfig;
+use store::{PayloadSettings, Payloads, Store, Vault};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use topics::{Embedded, Log, catalog};
@@ -36,6 +37,7 @@ pub(super) struct RolesConfig {
     pub(super) listen: SocketAddr,
     pub(super) api_key: Option<String>,
     pub(super) destinations: Destinations,
+    pub(super) web: WebConfig,
 }
 
 /// The running roles.
@@ -73,6 +75,7 @@ impl Roles {
         let log: Arc<dyn Log> = Arc::new(embedded.clone());
         log.create_topics(&catalog::topics())?;
         let payloads = format!("file:{}", folder.join("payloads").display());
+        let vault_store = store.clone();
         let parts = Parts {
             roles: roles::all(),
             log,
@@ -89,6 +92,8 @@ impl Roles {
             missing_topics: MissingTopics::Created {
                 partitions: USER_PARTITIONS,
             },
+            vault: Some(Vault::new(vault_store, roles::key_of(&folder)?)),
+            web: config.web,
             registry: None,
         };
         let line = Line::start(parts, runtime.handle())?;

@@ -12,17 +12,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use axum::Router;
 use control::{Activations, ControlState, Grants, History, MissingTopics, Redrives, Sweeper};
-use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secret, Secrets};
+use ingest::{Clock, Components, InboxSource, Ingest, IngestConfig, Secrets};
 use processor::wasm::{Engine, EngineConfig};
+use processor::web::WebConfig;
 use processor::{Definitions, ProcessorConfig};
 use schemas::activation::Activation;
 use sink::{Sink, SinkConfig, Sqlite};
-use store::{Claimed, Payloads, Store};
+use store::{Claimed, Payloads, Store, Vault};
 use tokio::runtime::Handle;
 use topics::{Log, Registry};
 
 use super::front::Behind;
 use super::processing::{Making, Processing};
+use super::world::{SecretsOf, world};
 use super::{Board, Destinations, Role, Roles};
 use crate::config::HISTORY;
 
@@ -46,6 +48,10 @@ pub(crate) struct Parts {
     /// What graphs may do with users' topics.
     pub(crate) grants: Grants,
     pub(crate) missing_topics: MissingTopics,
+    /// Seals secrets; `None`: they come from the environment alone.
+    pub(crate) vault: Option<Vault>,
+    /// What steps reach of the network.
+    pub(crate) web: WebConfig,
     /// Weir's own schemas are registered in it.
     pub(crate) registry: Option<Registry>,
 }
@@ -116,6 +122,7 @@ impl Line {
             activations: line.activations.clone(),
             redrives: line.redrives.clone(),
             api_key: parts.api_key.as_deref().map(Arc::from),
+            vault: parts.vault.clone(),
             readiness: Vec::new(),
         };
         if has(Role::Ingest) {
@@ -219,6 +226,11 @@ fn processing(
         runtime.clone(),
         &parts.processing,
     )
+    .with_outside(Arc::new(world(
+        SecretsOf::new(parts.vault.clone()),
+        parts.web.clone(),
+        runtime,
+    )?))
     .with_registry(parts.registry.clone())
     .with_payloads(parts.payloads.clone());
     let making = Making {
@@ -237,7 +249,7 @@ fn ingest(parts: &Parts, runtime: &Handle) -> anyhow::Result<(Ingest, InboxSourc
     let inbox = InboxSource::start(parts.log.clone(), &parts.store, clock.clone(), &config)?;
     // Nothing is accepted before what was accepted earlier can be emitted.
     runtime.block_on(inbox.opened());
-    let secrets: Arc<dyn Secrets> = Arc::new(environment);
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretsOf::new(parts.vault.clone()));
     let components = Components {
         log: parts.log.clone(),
         store: parts.store.clone(),
@@ -273,14 +285,6 @@ impl Following {
             tracing::error!("the thread that tells ingest of changed graphs panicked");
         }
     }
-}
-
-/// Secrets that graphs name come from the environment.
-fn environment(_tenant: &str, name: &str) -> Option<Secret> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .map(Secret::new)
 }
 
 fn now_us() -> u64 {

@@ -9,6 +9,7 @@ mod front;
 mod line;
 mod processing;
 pub(crate) mod signals;
+mod world;
 
 use std::collections::BTreeSet;
 
@@ -20,6 +21,7 @@ pub(crate) use destinations::Destinations;
 pub(crate) use front::{Front, Server};
 pub(crate) use line::{Line, Parts, now_ms};
 pub(crate) use processing::claim;
+pub(crate) use world::key_of;
 
 /// A part of Weir that a process may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use control::MissingTopics;
 use schemas::records::wire;
-use store::{Payloads, Store};
+use store::{Payloads, Store, Vault};
 use tokio::runtime::Handle;
 use topics::kafka::admin::Admin;
 use topics::registry::register_own;
@@ -16,7 +16,7 @@ use topics::{Disposition, Kafka, Log, LogError, Registry, catalog};
 
 use super::plan::Plan;
 use crate::exit::Failure;
-use crate::roles::{Board, Front, Line, Parts, Role, claim, passes};
+use crate::roles::{Board, Front, Line, Parts, Role, claim, key_of, passes};
 
 /// How long one attempt to reach the brokers takes.
 const REACH: Duration = Duration::from_secs(3);
@@ -146,6 +146,12 @@ pub(super) fn start(
 
     std::fs::create_dir_all(&plan.config.data)
         .with_context(|| format!("cannot create the folder {}", plan.config.data.display()))?;
+    let secrets_key = match plan.config.secrets.key().map_err(Failure::usage)? {
+        // for one machine it can lie there
+        None if !store.is_shared() => Some(key_of(&plan.config.data)?),
+        key => key,
+    };
+    let web = plan.config.http.web().map_err(Failure::usage)?;
     let started = waits.until("roles", || {
         let processing = plan.config.processor.lanes();
         // stable names for the lanes' transactional ids, where other processes have lanes too
@@ -176,6 +182,10 @@ pub(super) fn start(
             missing_topics: MissingTopics::Refused {
                 brokers: plan.kafka.brokers.clone(),
             },
+            vault: secrets_key
+                .clone()
+                .map(|key| Vault::new(store.clone(), key)),
+            web: web.clone(),
             registry: registry.clone(),
         };
         match Line::start(parts, runtime) {

@@ -62,6 +62,7 @@ impl Server {
                 activations: None,
                 redrives: None,
                 api_key: None,
+                vault: None,
                 readiness: Vec::new(),
             };
             let router = control::router(change(state));

@@ -8,27 +8,28 @@ mod records;
 mod subject;
 mod topic_sinks;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use schemas::Event;
-use schemas::graph::{Graph, Scope, StepIndex, TopicTrigger, TriggerIndex, TriggerKind};
-use schemas::records::{Detour, FailureKind, Hop, Payload, Trigger};
+use schemas::graph::{
+    Graph, Isolation, Limits, OnError, Scope, StepIndex, TopicTrigger, TriggerIndex, TriggerKind,
+};
+use schemas::records::{Detour, Failure, FailureKind, Hop, Payload, Trigger};
 use store::Reference;
 use topics::catalog::{self, DEAD_LETTERS, HOPS, PARKED, RESULTS, TRIGGERS};
 use topics::registry::{Known, SchemaId, framing};
 use topics::{Fetched, Outgoing, Partition, Record, Topic};
 
 use crate::ProcessorConfig;
-use crate::definitions::{Definitions, Loaded};
+use crate::definitions::{Definitions, Demotion, Loaded};
 use crate::error::ProcessorError;
 use crate::large::{Large, Outage};
 use crate::run::{Entry, Run};
-use crate::wasm::{Broken, Call, Called, Outcome, Pool, StepEvent};
+use crate::wasm::{Broken, Call, CallNumber, Called, Outcome, Pool, StepEvent};
 use subject::{JSON, Resumed, Start, Subject, TOMBSTONE, digest, raw_event, topic_trigger};
 
 /// Whether a graph runs.
@@ -67,6 +68,17 @@ pub trait Graphs: Send + Sync {
     fn subscribers(&self, topic: &str) -> Result<Arc<[Subscriber]>, ProcessorError>;
     /// What is known of the schema that a record of a user's topic was written with.
     fn schema(&self, id: SchemaId) -> Known;
+    /// A step is not to be reused any more.
+    fn demote(&self, _loaded: &Loaded, _step: StepIndex, _of: Demotion<'_>) {}
+    /// What comes for this graph from now on is parked.
+    fn pause(
+        &self,
+        _: (&str, &str),
+        _execution: &str,
+        _reason: &str,
+    ) -> Result<(), ProcessorError> {
+        Ok(())
+    }
     /// Changes whenever `active` or `subscribers` may answer otherwise than before.
     fn epoch(&self) -> u64;
 }
@@ -86,6 +98,17 @@ impl Graphs for Definitions {
     }
     fn epoch(&self) -> u64 {
         self.epoch()
+    }
+    fn demote(&self, loaded: &Loaded, step: StepIndex, of: Demotion<'_>) {
+        self.demote(loaded, step, of);
+    }
+    fn pause(
+        &self,
+        graph: (&str, &str),
+        execution: &str,
+        reason: &str,
+    ) -> Result<(), ProcessorError> {
+        self.pause(graph, execution, reason)
     }
 }
 
@@ -180,10 +203,16 @@ pub struct Executor {
     definitions: Arc<dyn Graphs>,
     config: ProcessorConfig,
     steps: Box<dyn Steps>,
+    /// Its thread may wait for answers of HTTP; else a record that would is left to others ([`ProcessorError::Waits`]).
+    may_wait: bool,
+    /// Does not wait before it tries again: nobody is there to be spared.
+    hurries: bool,
     notes: Arc<Notes>,
     /// Where payloads are that are too large for a record.
     large: Option<Large>,
     recent: Option<Recent>,
+    /// The last graph that this executor had paused, and the epoch then.
+    paused: Option<(u64, String, String)>,
     results: Topic,
     hops: Topic,
     dead_letters: Topic,
@@ -214,11 +243,17 @@ impl Executor {
         definitions: Arc<Definitions>,
         config: ProcessorConfig,
         notes: Arc<Notes>,
+        may_wait: bool,
     ) -> Self {
-        let pool = Pool::new(definitions.engine(), config.instances_kept);
+        let pool = Pool::new(
+            definitions.engine(),
+            config.instances_kept,
+            definitions.outside(),
+        );
         let large = definitions.large();
         Self {
             large,
+            may_wait,
             ..Self::with(definitions, Box::new(pool), config, notes)
         }
     }
@@ -233,13 +268,24 @@ impl Executor {
             definitions,
             config,
             steps,
+            may_wait: true,
+            hurries: false,
             notes,
             large: None,
             recent: None,
+            paused: None,
             results: RESULTS.into(),
             hops: HOPS.into(),
             dead_letters: DEAD_LETTERS.into(),
             parked: PARKED.into(),
+        }
+    }
+
+    /// For rehearsals: tries again at once.
+    pub(crate) fn without_waits(self) -> Self {
+        Self {
+            hurries: true,
+            ..self
         }
     }
 
@@ -611,13 +657,31 @@ impl Executor {
         entry: Entry,
         resumed: Resumed,
     ) -> Result<Vec<Outgoing>, ProcessorError> {
+        if loaded.waits && !self.may_wait {
+            return Err(ProcessorError::Waits);
+        }
         let mut run = Run::new(&loaded.graph, subject.segment, entry, self.config.bounds)
             .resumed(resumed.attempts);
+        let until = Instant::now() + loaded.graph.limits.time;
         while let Some(call) = run.next_call() {
-            if !call.after.is_zero() {
+            if !call.after.is_zero() && !self.hurries {
                 std::thread::sleep(call.after); // bounded by backoff::MAX; a retry in place holds up its key on purpose
             }
-            let called = self.call(subject, loaded, call.index, call.attempt, call.input);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                run.expire();
+                continue;
+            }
+            let mut called = self.call(subject, loaded, &call, left);
+            if let Some(difference) = called.demoted.take() {
+                let of = Demotion {
+                    tenant: &subject.tenant,
+                    graph: &subject.graph,
+                    execution: subject.execution.to_string(),
+                    difference,
+                };
+                self.definitions.demote(loaded, call.index, of);
+            }
             if let Outcome::Broken(Broken::HostBusy, _) = called.outcome {
                 return Err(ProcessorError::Busy {
                     step: call.step.name.clone(),
@@ -630,18 +694,42 @@ impl Executor {
             return Ok(vec![self.suspend(given, subject, loaded, suspended)]);
         }
         self.put_large(&mut done)?;
+        if let Some(failure) = &done.failure
+            && (failure.kind == FailureKind::Fatal || loaded.graph.on_error == OnError::Pause)
+        {
+            self.pause(subject, failure)?;
+        }
         Ok(self.written(given, subject, Some(loaded), done))
+    }
+
+    /// Before the failure is committed: if that does not happen, the record is parked, and fails again after the resume.
+    fn pause(&mut self, subject: &Subject, failure: &Failure) -> Result<(), ProcessorError> {
+        let at = (
+            self.definitions.epoch(),
+            subject.tenant.clone(),
+            subject.graph.clone(),
+        );
+        // once for all that fail before the pause is known here
+        if self.paused.as_ref() == Some(&at) {
+            return Ok(());
+        }
+        let step = failure.step.as_deref().unwrap_or("-");
+        let reason = format!("step \"{step}\": {}: {}", failure.kind, failure.reason);
+        let graph = (&*subject.tenant, &*subject.graph);
+        self.definitions
+            .pause(graph, &subject.execution.to_string(), &reason)?;
+        self.paused = Some(at);
+        Ok(())
     }
 
     fn call(
         &mut self,
         subject: &Subject,
         loaded: &Loaded,
-        index: StepIndex,
-        attempt: u32,
-        input: &[(Cow<'_, str>, Event)],
+        asked: &crate::run::Call<'_>,
+        left: Duration,
     ) -> Called {
-        let step = &loaded.graph.steps[index];
+        let (step, input) = (asked.step, asked.input);
         let one;
         let many: Vec<StepEvent<'_>>;
         let input: &[StepEvent<'_>] = match input {
@@ -659,20 +747,32 @@ impl Executor {
         };
         self.steps.call(
             loaded,
-            index,
+            asked.index,
             &Call {
                 tenant: &subject.tenant,
                 graph: &subject.graph,
                 version: &loaded.version_hex,
                 execution: subject.execution,
                 step: &step.name,
-                attempt,
+                attempt: asked.attempt,
+                number: CallNumber {
+                    segment: (subject.segment != subject.execution.0).then_some(subject.segment),
+                    number: asked.number,
+                },
                 time_us: subject.time_us,
                 input,
-                limits: step.limits,
-                isolation: step.isolation,
+                limits: Limits {
+                    time: step.limits.time.min(left),
+                    ..step.limits
+                },
+                isolation: match step.isolation {
+                    Isolation::Batch if loaded.demoted.has(asked.index) => Isolation::Record,
+                    as_said => as_said,
+                },
                 log: step.log,
                 settings: &step.settings,
+                secrets: &step.secrets,
+                http_allow: &step.http_allow,
             },
         )
     }

@@ -1,6 +1,7 @@
 //! The records that a segment becomes.
 
 use bytes::Bytes;
+use schemas::graph::OnError;
 use schemas::records::{DeadLetter, Detour, Failure, FailureKind, Hop, SegmentResult};
 use topics::{Fetched, Outgoing, Record, Topic};
 
@@ -71,7 +72,8 @@ impl Executor {
                 Err((kind, reason)) => return refuse(kind, reason),
             }
         }
-        if let Some(failure) = &result.failure {
+        let discards = loaded.is_some_and(|l| l.graph.on_error == OnError::Discard);
+        if let Some(failure) = result.failure.as_ref().filter(|_| !discards) {
             out.push(self.dead_letter(from, Some(subject), loaded, failure, now_ms));
         }
         out.push(Outgoing {

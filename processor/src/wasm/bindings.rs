@@ -1,4 +1,4 @@
-//! What `sdk/wit` looks like from Rust. The world here is the step's plus `log`, which a component may or may not import.
+//! What `sdk/wit` looks like from Rust. The world here is the step's plus what a component may or may not import.
 
 #![allow(missing_docs, reason = "generated; documented in sdk/wit")]
 
@@ -9,6 +9,8 @@ wasmtime::component::bindgen!({
         world linked {
             include weir:step/step@1.0.0;
             import weir:step/log@1.0.0;
+            import weir:step/settings@1.0.0;
+            import weir:step/secrets@1.0.0;
         }
     ",
     world: "weir:host/linked",
@@ -16,4 +18,4 @@ wasmtime::component::bindgen!({
     ownership: Borrowing { duplicate_if_necessary: false },
 });
 
-pub(super) use weir::step::{log, types};
+pub(super) use weir::step::{log, secrets, settings, types};

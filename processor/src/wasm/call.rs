@@ -15,6 +15,8 @@ pub struct Call<'a> {
     pub step: &'a str,
     /// 1 for the first try.
     pub attempt: u32,
+    /// Which of the step's calls in this execution it is, for what must be told apart outside: `0`, or `SEGMENT-0`.
+    pub number: CallNumber,
     /// The trigger's time, microseconds since 1970 UTC: all that the step's clocks show.
     pub time_us: u64,
     pub input: &'a [StepEvent<'a>],
@@ -22,8 +24,29 @@ pub struct Call<'a> {
     pub isolation: Isolation,
     /// `weir:step/log` is granted.
     pub log: bool,
-    /// The step's settings as JSON. Not handed to the guest yet: the world has no place for them before 1.0.
+    /// The step's settings as JSON.
     pub settings: &'a str,
+    /// Names of secrets that are granted.
+    pub secrets: &'a [String],
+    /// Hosts that are granted: `host` or `host:port`.
+    pub http_allow: &'a [String],
+}
+
+/// Which of a step's calls in its execution: that of its segment, by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallNumber {
+    /// `None`: the execution's first segment.
+    pub segment: Option<[u8; 16]>,
+    pub number: u32,
+}
+
+impl std::fmt::Display for CallNumber {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.segment {
+            None => write!(f, "{}", self.number),
+            Some(segment) => write!(f, "{}-{}", hex::encode(&segment[..8]), self.number),
+        }
+    }
 }
 
 /// An event and the edge it came over.
@@ -44,6 +67,8 @@ pub struct Called {
     pub logs_dropped: u32,
     /// The instance was made for this call.
     pub fresh: bool,
+    /// A reused instance answered otherwise than the fresh one whose answer this is: the step is not to be reused. How they differ.
+    pub demoted: Option<String>,
 }
 
 /// How a call ended.

@@ -25,6 +25,8 @@ pub struct EngineConfig {
     pub outputs_max: usize,
     /// Headers of one output.
     pub headers_max: usize,
+    /// Of calls on reused instances one of so many is run again on a fresh one and compared; 0: none.
+    pub audit_one_in: u32,
     /// A kept instance is replaced after so many calls, which bounds what a leaking guest can gather.
     pub reuse_calls_max: u32,
     /// A kept instance is replaced when its memory has grown beyond this.
@@ -35,7 +37,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             cache_dir: None,
-            instances_max: 256,
+            instances_max: 1_024,
             memory_max_bytes: 256 << 20,
             resident_bytes: 2 << 20,
             stack_bytes: 512 << 10,
@@ -43,6 +45,7 @@ impl Default for EngineConfig {
             module_bytes_max: 64 << 20,
             outputs_max: 10_000,
             headers_max: 1_000,
+            audit_one_in: 1_000,
             reuse_calls_max: 100_000,
             reuse_memory_bytes: 64 << 20,
         }

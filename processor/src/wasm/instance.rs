@@ -1,15 +1,19 @@
 //! One instance of a module and the store it lives in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use schemas::ExecutionId;
 use wasmtime::Store;
 
+use super::audit::Asked;
 use super::bindings::types;
 use super::bindings::{Linked, types::Failure};
 use super::call::{Broken, Call, Outcome, StepOutput};
 use super::engine;
 use super::logs::printable;
 use super::module::Module;
+use super::outside::Outside;
 use super::state::State;
 use super::trap::{self, Circumstances};
 
@@ -36,8 +40,9 @@ impl Instance {
         engine: &engine::Inner,
         module: &Module,
         call: &Call<'_>,
+        outside: &Arc<dyn Outside>,
     ) -> Result<Self, (Broken, String, Box<State>)> {
-        let mut store = Store::new(&engine.wasm, State::new(&module.inner));
+        let mut store = Store::new(&engine.wasm, State::new(&module.inner, call, outside));
         store.limiter(|state| &mut state.memory);
         begin(&mut store, engine, call);
         match module.inner.pre.instantiate(&mut store) {
@@ -57,15 +62,32 @@ impl Instance {
                 };
                 let (broken, message) = trap::classify_start(&error, &about);
                 state.wasi = None;
+                state.grants = None;
                 Err((broken, message, state))
             }
         }
     }
 
-    pub(super) fn call(&mut self, engine: &engine::Inner, call: &Call<'_>) -> Ran {
+    /// `audited`: what it asks for over HTTP is kept, with the answers.
+    pub(super) fn call(
+        &mut self,
+        engine: &engine::Inner,
+        call: &Call<'_>,
+        audited: bool,
+    ) -> (Ran, Vec<Asked>) {
         if self.calls > 0 {
             begin(&mut self.store, engine, call);
         }
+        let keeps = self.store.data().grants.as_ref().and_then(|grants| {
+            let http = grants.http.as_ref().filter(|_| audited)?;
+            Some(http.keep())
+        });
+        let ran = self.run(engine, call);
+        let asked = keeps.map_or_else(Vec::new, |kept| std::mem::take(&mut *kept.lock()));
+        (ran, asked)
+    }
+
+    fn run(&mut self, engine: &engine::Inner, call: &Call<'_>) -> Ran {
         self.calls = self.calls.saturating_add(1);
         let execution = hyphenated(call.execution);
         let context = types::Context {
@@ -175,10 +197,12 @@ fn check(
     call: &Call<'_>,
     outputs: &[types::Output],
 ) -> Result<(), (Broken, String)> {
-    let (outputs_max, headers_max) = (engine.config.outputs_max, engine.config.headers_max);
+    let allowed = usize::try_from(call.limits.outputs).unwrap_or(usize::MAX);
+    let outputs_max = engine.config.outputs_max.min(allowed);
+    let headers_max = engine.config.headers_max;
     if outputs.len() > outputs_max {
         return Err(trap::output_too_large(&format!(
-            "emitted {} outputs in one call; {outputs_max} are allowed",
+            "emitted {} outputs in one call; {outputs_max} are allowed (`limits: {{ outputs }}`)",
             outputs.len()
         )));
     }

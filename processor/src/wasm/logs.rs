@@ -6,7 +6,6 @@ use parking_lot::Mutex;
 
 use super::call::{Level, Log};
 
-const LINES_MAX: usize = 1_000;
 const BYTES_MAX: usize = 64 << 10;
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -19,6 +18,7 @@ pub(super) struct Logs {
     lines: Vec<Log>,
     bytes: usize,
     dropped: u32,
+    lines_max: usize,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
 }
@@ -30,8 +30,13 @@ pub(super) enum Stream {
 }
 
 impl Logs {
+    /// `limits: { logs }` of the call that begins.
+    pub(super) fn begin(&mut self, lines_max: u32) {
+        self.lines_max = usize::try_from(lines_max).unwrap_or(usize::MAX);
+    }
+
     pub(super) fn line(&mut self, level: Level, message: &str) {
-        if self.lines.len() >= LINES_MAX || self.bytes >= BYTES_MAX {
+        if self.lines.len() >= self.lines_max || self.bytes >= BYTES_MAX {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
@@ -166,6 +171,7 @@ mod tests {
     #[test]
     fn streams_become_lines_and_the_budget_holds() {
         let mut logs = Logs::default();
+        logs.begin(1_000);
         logs.write(Stream::Stdout, b"one\ntw");
         logs.write(Stream::Stderr, b"oops\n");
         logs.write(Stream::Stdout, b"o");

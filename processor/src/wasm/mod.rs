@@ -11,6 +11,7 @@
 //! It does not retry, route outputs or check that a port exists (the kernel does), and it never sees a topic.
 //! Calls run on the caller's stack: call from threads with the usual 2 MiB (the guest may use 512 KiB of it).
 
+mod audit;
 mod bindings;
 mod cache;
 mod call;
@@ -18,18 +19,21 @@ mod config;
 mod copies;
 mod engine;
 mod error;
+mod grants;
 mod instance;
 mod logs;
 mod module;
+mod outside;
 mod pool;
 mod state;
 mod ticker;
 mod trap;
 mod wasi;
 
-pub use call::{Broken, Call, Called, Level, Log, Outcome, StepEvent, StepOutput};
+pub use call::{Broken, Call, CallNumber, Called, Level, Log, Outcome, StepEvent, StepOutput};
 pub use config::EngineConfig;
 pub use engine::{Engine, EngineStats};
 pub use error::{Disposition, EngineError};
 pub use module::Module;
+pub use outside::{Answer, Ask, HttpError, Nowhere, Outside, Sending};
 pub use pool::Pool;

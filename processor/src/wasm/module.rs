@@ -7,6 +7,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use super::bindings::{self, LinkedPre};
 use super::engine;
 use super::error::EngineError;
+use super::grants;
 use super::state::State;
 use super::wasi;
 
@@ -21,8 +22,18 @@ pub(super) struct Inner {
     /// Unique in the process.
     pub(super) id: u64,
     pub(super) pre: LinkedPre<State>,
+    pub(super) imports: Imports,
+}
+
+/// What the component imports.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Imports {
+    /// Something of WASI.
     pub(super) wasi: bool,
     pub(super) log: bool,
+    pub(super) settings: bool,
+    pub(super) secrets: bool,
+    pub(super) http: bool,
 }
 
 impl Module {
@@ -33,12 +44,17 @@ impl Module {
 
     /// It imports `weir:step/log`: calls without the grant are refused.
     pub fn imports_log(&self) -> bool {
-        self.inner.log
+        self.inner.imports.log
+    }
+
+    /// It imports `wasi:http`: its calls may wait for answers.
+    pub fn imports_http(&self) -> bool {
+        self.inner.imports.http
     }
 
     /// It imports something of WASI.
     pub fn imports_wasi(&self) -> bool {
-        self.inner.wasi
+        self.inner.imports.wasi
     }
 
     pub(super) fn link(
@@ -47,10 +63,13 @@ impl Module {
         digest: String,
         component: &Component,
     ) -> Result<Self, EngineError> {
-        let (mut wasi, mut log) = (false, false);
+        let mut imports = Imports::default();
         for (name, _) in component.component_type().imports(&engine.wasm) {
-            wasi |= name.starts_with("wasi:");
-            log |= name.starts_with("weir:step/log");
+            imports.wasi |= name.starts_with("wasi:");
+            imports.log |= name.starts_with("weir:step/log@");
+            imports.settings |= name.starts_with("weir:step/settings@");
+            imports.secrets |= name.starts_with("weir:step/secrets@");
+            imports.http |= name.starts_with("wasi:http/");
         }
         let world = |error: wasmtime::Error| EngineError::World(format!("{error:#}"));
         let pre = engine
@@ -63,8 +82,7 @@ impl Module {
                 digest,
                 id,
                 pre,
-                wasi,
-                log,
+                imports,
             }),
         })
     }
@@ -74,8 +92,7 @@ impl std::fmt::Debug for Module {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Module")
             .field("digest", &self.inner.digest)
-            .field("wasi", &self.inner.wasi)
-            .field("log", &self.inner.log)
+            .field("imports", &self.inner.imports)
             .finish()
     }
 }
@@ -84,7 +101,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     let mut linker = Linker::new(engine);
     wasi::add_to_linker(&mut linker)?;
     bindings::types::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
-    // Always linked, so that one linker does; the pool refuses a call without the grant before any of it can run.
-    bindings::log::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)?;
+    // Always linked, so that one linker does.
+    grants::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
 
-use super::call::{Call, Level};
+use super::call::Call;
+use super::grants::Grants;
 use super::logs::SharedLogs;
+use super::outside::Outside;
 use super::wasi::Wasi;
 use super::{bindings, module};
 
@@ -19,6 +21,8 @@ pub(super) struct State {
     pub(super) logs: SharedLogs,
     /// `None` where the component imports nothing of WASI: most Rust steps.
     pub(super) wasi: Option<Box<Wasi>>,
+    /// `None` where it imports nothing that a graph grants but `log`.
+    pub(super) grants: Option<Box<Grants>>,
 }
 
 /// Linear memory of all the store's instances together.
@@ -33,9 +37,17 @@ pub(super) struct Memory {
 }
 
 impl State {
-    pub(super) fn new(module: &module::Inner) -> Self {
+    pub(super) fn new(module: &module::Inner, call: &Call<'_>, outside: &Arc<dyn Outside>) -> Self {
         let logs = SharedLogs::default();
-        let wasi = module.wasi.then(|| Box::new(Wasi::new(Arc::clone(&logs))));
+        let imports = &module.imports;
+        let mut wasi = imports.wasi.then(|| Box::new(Wasi::new(Arc::clone(&logs))));
+        let mut grants = Grants::new(imports, call, outside);
+        if let (Some(wasi), Some(http)) = (
+            &mut wasi,
+            grants.as_mut().and_then(|grants| grants.http.as_mut()),
+        ) {
+            wasi.wait_for(http.in_flight(Arc::clone(&logs)));
+        }
         Self {
             memory: Memory {
                 limit: 0,
@@ -46,6 +58,7 @@ impl State {
             },
             logs,
             wasi,
+            grants,
         }
     }
 
@@ -53,8 +66,12 @@ impl State {
     pub(super) fn begin(&mut self, call: &Call<'_>, memory_limit: u64) {
         self.memory.limit = memory_limit;
         self.memory.refused = false;
+        self.logs.lock().begin(call.limits.log_lines);
         if let Some(wasi) = &mut self.wasi {
             wasi.begin(call);
+        }
+        if let Some(grants) = &mut self.grants {
+            grants.begin(call, std::time::Instant::now() + call.limits.time);
         }
     }
 }
@@ -118,16 +135,3 @@ impl ResourceLimiter for Memory {
 }
 
 impl bindings::types::Host for State {}
-
-impl bindings::log::Host for State {
-    fn write(&mut self, level: bindings::log::Level, message: String) -> wasmtime::Result<()> {
-        let level = match level {
-            bindings::log::Level::Debug => Level::Debug,
-            bindings::log::Level::Info => Level::Info,
-            bindings::log::Level::Warn => Level::Warn,
-            bindings::log::Level::Error => Level::Error,
-        };
-        self.logs.lock().line(level, &message);
-        Ok(())
-    }
-}

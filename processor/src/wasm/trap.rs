@@ -8,7 +8,23 @@ use super::call::{Broken, Call, Level, Log};
 /// Weir refuses what the guest asks of it: the call ends as a trap.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Refusal(pub(super) &'static str);
+pub(super) struct Refusal(pub(super) String);
+
+impl From<&str> for Refusal {
+    fn from(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
+/// Something of ours that the call needs does not answer: the record runs again.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unavailable(pub(super) String);
+
+/// The call waited for answers until its time was up.
+#[derive(Debug, thiserror::Error)]
+#[error("its time was up while it waited for an answer")]
+pub(super) struct Waited;
 
 /// What is known beside the error itself.
 pub(super) struct Circumstances<'a> {
@@ -30,16 +46,16 @@ pub(super) fn classify(error: &wasmtime::Error, about: &Circumstances<'_>) -> (B
             format!("no wasm instance is free: {busy}"),
         );
     }
+    if let Some(unavailable) = error.downcast_ref::<Unavailable>() {
+        return (Broken::HostBusy, unavailable.to_string());
+    }
+    let time_is_up = || {
+        let time = about.call.limits.time;
+        format!("ran longer than {time:?} and was stopped (`limits: {{ time }}` allows more)")
+    };
     let (broken, message) = match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => {
-            let time = about.call.limits.time;
-            (
-                Broken::Timeout,
-                format!(
-                    "ran longer than {time:?} and was stopped (`limits: {{ time }}` allows more)"
-                ),
-            )
-        }
+        Some(Trap::Interrupt) => (Broken::Timeout, time_is_up()),
+        None if error.is::<Waited>() => (Broken::Timeout, time_is_up()),
         _ if about.memory_refused => {
             let limit = bytes(about.memory_limit);
             (

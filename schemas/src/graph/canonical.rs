@@ -13,6 +13,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::file::{self, GraphFile, SinkFile, StepFile, TriggerFile};
+use super::inline;
 use super::parse::Source;
 use super::problem::Report;
 use super::{
@@ -26,6 +27,10 @@ pub trait Resolve {
     fn module(&mut self, uses: &str) -> Result<String, String>;
     /// The text of a file that the graph names, or why there is none.
     fn file(&mut self, path: &str) -> Result<String, String>;
+    /// The graph that `uses: graph:…` names (what stands behind the colon), resolved itself, or why there is none.
+    fn graph(&mut self, named: &str) -> Result<Graph, String> {
+        Err(format!("there is no graph \"{named}\" here"))
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +110,25 @@ impl Graph {
         let mut graph = self.clone();
         let source: Arc<Source> = Arc::clone(&self.origin.0);
         let mut report = Report::new(&source.text);
+        let mut subs = BTreeMap::new();
         for step in &mut graph.steps {
             let at = self.origin.place(&format!("steps/{}/uses", step.name));
+            if let Some(named) = step.uses.strip_prefix(inline::GRAPH) {
+                match with.graph(named) {
+                    Ok(sub) => {
+                        subs.insert(step.name.clone(), sub.to_file());
+                    }
+                    Err(why) => report.add(
+                        at,
+                        format!(
+                            "the graph \"{named}\" of step \"{}\" cannot be used: {why}",
+                            step.name
+                        ),
+                        "write graph:NAME@VERSION of a graph that was applied, or graph:./FILE.yaml",
+                    ),
+                }
+                continue;
+            }
             match with.module(&step.uses) {
                 Ok(digest) if digest.strip_prefix("sha256:").is_some_and(is_digest) => {
                     step.uses = digest
@@ -154,7 +176,21 @@ impl Graph {
         if !report.is_clean() {
             return Err(report.finish(&source.file));
         }
-        Ok(graph)
+        if subs.is_empty() {
+            return Ok(graph);
+        }
+        match inline::expand(graph.to_file(), &subs) {
+            Ok(file) => {
+                let value = serde_json::to_value(file)
+                    .expect("maps with text keys and finite numbers are JSON");
+                super::parse::from_json(value, &source.file)
+            }
+            Err(misfit) => {
+                let at = self.origin.place(&format!("steps/{}", misfit.step));
+                report.add(at, misfit.message, None);
+                Err(report.finish(&source.file))
+            }
+        }
     }
 
     fn to_file(&self) -> GraphFile {
@@ -177,9 +213,27 @@ impl Graph {
                 .iter()
                 .map(|sink| (sink.name.clone(), sink_file(sink)))
                 .collect(),
-            on_error: file::OnErrorFile::DeadLetter,
+            on_error: match self.on_error {
+                super::OnError::DeadLetter => file::OnErrorFile::DeadLetter,
+                super::OnError::Discard => file::OnErrorFile::Discard,
+                super::OnError::Pause => file::OnErrorFile::Pause,
+            },
+            limits: graph_limits(self.limits),
         }
     }
+}
+
+/// Left out where nothing was said, so that the version of a graph without it is what it always was.
+fn graph_limits(limits: super::GraphLimits) -> Option<file::GraphLimitsFile> {
+    let usual = super::GraphLimits::default();
+    (limits != usual).then(|| file::GraphLimitsFile {
+        time: (limits.time != usual.time).then(|| units::write_duration(limits.time)),
+        calls: other(limits.calls, usual.calls),
+    })
+}
+
+fn other(value: u32, usual: u32) -> Option<u32> {
+    (value != usual).then_some(value)
 }
 
 /// Two graphs are equal when they say the same; where they were read from does not matter.
@@ -313,6 +367,7 @@ fn format_file(word: &str) -> file::FormatFile {
 }
 
 fn step_file(step: &Step) -> StepFile {
+    let usual = super::Limits::default();
     StepFile {
         uses: step.uses.clone(),
         ports: step.ports.iter().map(|port| port.name.clone()).collect(),
@@ -325,6 +380,9 @@ fn step_file(step: &Step) -> StepFile {
             time: units::write_duration(step.limits.time),
             memory: units::write_size(step.limits.memory_bytes),
             output: units::write_size(step.limits.output_bytes),
+            outputs: other(step.limits.outputs, usual.outputs),
+            requests: other(step.limits.requests, usual.requests),
+            logs: other(step.limits.log_lines, usual.log_lines),
         },
         retry: file::RetryFile {
             attempts: step.retry.attempts,
@@ -336,6 +394,15 @@ fn step_file(step: &Step) -> StepFile {
                 RetryOrder::Keep => file::OrderFile::Keep,
                 RetryOrder::Release => file::OrderFile::Release,
             },
+            on: step
+                .retry
+                .on
+                .iter()
+                .map(|on| match on {
+                    super::RetryOn::Timeout => file::RetryOnFile::Timeout,
+                    super::RetryOn::Trap => file::RetryOnFile::Trap,
+                })
+                .collect(),
         },
         isolation: match step.isolation {
             Isolation::Record => file::IsolationFile::Record,
@@ -349,6 +416,7 @@ fn step_file(step: &Step) -> StepFile {
         on_error: match step.on_error {
             StepOnError::Fail => file::StepOnErrorFile::Fail,
             StepOnError::Continue => file::StepOnErrorFile::Continue,
+            StepOnError::Route => file::StepOnErrorFile::Route,
         },
     }
 }

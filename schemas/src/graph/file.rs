@@ -10,7 +10,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 /// A Weir graph: triggers start executions, steps work on their events, sinks write what comes out.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(title = "Weir graph")]
 #[serde(deny_unknown_fields)]
 pub(super) struct GraphFile {
@@ -32,10 +32,27 @@ pub(super) struct GraphFile {
     /// What becomes of a failed execution.
     #[serde(default)]
     pub(super) on_error: OnErrorFile,
+    /// Bounds of one execution, or of its part between two hops.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limits: Option<GraphLimitsFile>,
+}
+
+/// Bounds of one execution, or of its part between two hops.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "GraphLimits")]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct GraphLimitsFile {
+    /// All its calls together, such as `30s`; `1m` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) time: Option<String>,
+    /// How many calls of steps; 10000 without it.
+    #[schemars(range(min = 1, max = 100000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) calls: Option<u32>,
 }
 
 /// What starts an execution. Exactly one of `webhook`, `cron`, `topic`, `postgres` and `manual`.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Trigger")]
 #[serde(deny_unknown_fields)]
 pub(super) struct TriggerFile {
@@ -60,7 +77,7 @@ pub(super) struct TriggerFile {
 }
 
 /// An HTTP request to `/hooks/{tenant}{path}`.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Webhook")]
 #[serde(deny_unknown_fields)]
 pub(super) struct WebhookFile {
@@ -76,7 +93,7 @@ pub(super) struct WebhookFile {
 }
 
 /// A file's path, or the schema itself.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "BodySchema")]
 #[serde(untagged)]
 pub(super) enum BodySchemaFile {
@@ -87,7 +104,7 @@ pub(super) enum BodySchemaFile {
 }
 
 /// How a webhook's signature is checked.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Verify")]
 #[serde(deny_unknown_fields)]
 pub(super) struct VerifyFile {
@@ -109,7 +126,7 @@ pub(super) enum SchemeFile {
 }
 
 /// A schedule.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Cron")]
 #[serde(deny_unknown_fields)]
 pub(super) struct CronFile {
@@ -124,7 +141,7 @@ pub(super) struct CronFile {
 }
 
 /// Records of a topic.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TopicTrigger")]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicFile {
@@ -151,7 +168,7 @@ pub(super) enum FormatFile {
 }
 
 /// Rows of an outbox table.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "PostgresTrigger")]
 #[serde(deny_unknown_fields)]
 pub(super) struct PostgresFile {
@@ -162,17 +179,17 @@ pub(super) struct PostgresFile {
 }
 
 /// Started by hand.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Manual")]
 #[serde(deny_unknown_fields)]
 pub(super) struct ManualFile {}
 
 /// A node of the graph: a module and its settings.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Step")]
 #[serde(deny_unknown_fields)]
 pub(super) struct StepFile {
-    /// The module: a path, a name with a version, or `sha256:…`.
+    /// The module: a path, a name with a version, or `sha256:…`; or a graph: `graph:NAME@VERSION`.
     pub(super) uses: String,
     /// The ports the step emits on; `out` without it.
     #[serde(default = "port_out")]
@@ -224,7 +241,7 @@ pub(super) enum JoinFile {
 }
 
 /// Bounds of one call.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Limits")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsFile {
@@ -232,8 +249,20 @@ pub(super) struct LimitsFile {
     pub(super) time: String,
     /// Memory of one instance, such as `64MiB`.
     pub(super) memory: String,
-    /// All outputs of one call together, such as `8MiB`.
+    /// All outputs of one call together, such as `8MiB`; also one HTTP request or answer.
     pub(super) output: String,
+    /// Outputs of one call; 10000 without it.
+    #[schemars(range(min = 1, max = 10000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) outputs: Option<u32>,
+    /// HTTP requests of one call; 100 without it.
+    #[schemars(range(min = 1, max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) requests: Option<u32>,
+    /// Lines of its log that are kept; 1000 without it.
+    #[schemars(range(max = 1000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) logs: Option<u32>,
 }
 
 impl Default for LimitsFile {
@@ -243,12 +272,15 @@ impl Default for LimitsFile {
             time: super::units::write_duration(limits.time),
             memory: super::units::write_size(limits.memory_bytes),
             output: super::units::write_size(limits.output_bytes),
+            outputs: None,
+            requests: None,
+            logs: None,
         }
     }
 }
 
 /// What to do when the step asks to be tried again.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Retry")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RetryFile {
@@ -259,6 +291,9 @@ pub(super) struct RetryFile {
     pub(super) backoff: BackoffFile,
     /// What later events of the same key do meanwhile.
     pub(super) order: OrderFile,
+    /// What is tried again beside what the step itself asks for: `timeout`, `trap`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) on: Vec<RetryOnFile>,
 }
 
 impl Default for RetryFile {
@@ -267,8 +302,20 @@ impl Default for RetryFile {
             attempts: super::Retry::default().attempts,
             backoff: BackoffFile::default(),
             order: OrderFile::default(),
+            on: Vec::new(),
         }
     }
+}
+
+/// A failure that a step did not mean.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[schemars(rename = "RetryOn")]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RetryOnFile {
+    /// The call ran longer than it may.
+    Timeout,
+    /// The step panicked, or ran out of memory or stack.
+    Trap,
 }
 
 /// How the pause between tries grows.
@@ -308,7 +355,7 @@ pub(super) enum IsolationFile {
 }
 
 /// HTTP that a step may speak.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Http")]
 #[serde(deny_unknown_fields)]
 pub(super) struct HttpFile {
@@ -326,6 +373,8 @@ pub(super) enum StepOnErrorFile {
     Fail,
     /// The step counts as silent.
     Continue,
+    /// The failure goes out as an event on the step's port `error`.
+    Route,
 }
 
 /// What becomes of a failed execution.
@@ -336,10 +385,14 @@ pub(super) enum OnErrorFile {
     /// A failed result, and a dead letter with the original bytes.
     #[default]
     DeadLetter,
+    /// A failed result only.
+    Discard,
+    /// As `dead-letter`, and the graph is paused.
+    Pause,
 }
 
 /// Where results go. Exactly one of `postgres`, `scylla` and `topic`.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "Sink")]
 #[serde(deny_unknown_fields)]
 pub(super) struct SinkFile {
@@ -357,7 +410,7 @@ pub(super) struct SinkFile {
 }
 
 /// A table in Postgres.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "PostgresSink")]
 #[serde(deny_unknown_fields)]
 pub(super) struct PostgresSinkFile {
@@ -391,7 +444,7 @@ pub(super) enum ModeFile {
 }
 
 /// A table in ScyllaDB.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "ScyllaSink")]
 #[serde(deny_unknown_fields)]
 pub(super) struct ScyllaSinkFile {
@@ -402,7 +455,7 @@ pub(super) struct ScyllaSinkFile {
 }
 
 /// A topic that results go to.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "TopicSink")]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicSinkFile {

@@ -7,6 +7,7 @@
 mod canonical;
 mod expr;
 mod file;
+mod inline;
 mod model;
 mod names;
 mod parse;

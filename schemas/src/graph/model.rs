@@ -21,6 +21,8 @@ pub struct Graph {
     pub steps: Vec<Step>,
     pub sinks: Vec<Sink>,
     pub on_error: OnError,
+    /// Bounds of one segment.
+    pub limits: GraphLimits,
     /// Where it was read from, for problems found later.
     pub(super) origin: Origin,
 }
@@ -172,8 +174,14 @@ pub struct Port {
 pub struct Limits {
     pub time: Duration,
     pub memory_bytes: u64,
-    /// Sum of all outputs of one call.
+    /// Sum of all outputs of one call; also the largest body of an HTTP request and of its answer.
     pub output_bytes: u64,
+    /// Outputs of one call.
+    pub outputs: u32,
+    /// HTTP requests of one call.
+    pub requests: u32,
+    /// Lines of its log that are kept.
+    pub log_lines: u32,
 }
 
 impl Default for Limits {
@@ -182,16 +190,46 @@ impl Default for Limits {
             time: Duration::from_secs(1),
             memory_bytes: 64 << 20,
             output_bytes: 8 << 20,
+            outputs: 10_000,
+            requests: 100,
+            log_lines: 1_000,
         }
     }
 }
 
+/// Bounds of one segment: from a trigger or hop to the next hops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphLimits {
+    /// All its calls together, waiting between tries included.
+    pub time: Duration,
+    /// How many calls; a fan-out that makes more fails.
+    pub calls: u32,
+}
+
+impl Default for GraphLimits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(60),
+            calls: 10_000,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Tries in all; 1: no retry.
     pub attempts: u32,
     pub backoff: Backoff,
     pub order: RetryOrder,
+    /// What is tried again beside what the step itself asks for.
+    pub on: Vec<RetryOn>,
+}
+
+/// A failure that a step did not mean, and that its graph wants tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    Timeout,
+    Trap,
 }
 
 impl Default for Retry {
@@ -200,6 +238,7 @@ impl Default for Retry {
             attempts: 1,
             backoff: Backoff::Exponential,
             order: RetryOrder::Keep,
+            on: Vec::new(),
         }
     }
 }
@@ -229,6 +268,10 @@ pub enum Isolation {
 pub enum OnError {
     /// A failed Result and a dead letter.
     DeadLetter,
+    /// A failed Result only.
+    Discard,
+    /// A failed Result, a dead letter, and the graph is paused.
+    Pause,
 }
 
 /// What a failed step means for its execution.
@@ -237,7 +280,12 @@ pub enum StepOnError {
     Fail,
     /// The step counts as silent; the execution goes on.
     Continue,
+    /// The failure leaves the step as an event on its port [`ERROR_PORT`]; the execution goes on.
+    Route,
 }
+
+/// Where failures leave a step with `on_error: route`.
+pub const ERROR_PORT: &str = "error";
 
 #[derive(Clone, Debug)]
 pub struct Sink {

@@ -74,6 +74,7 @@ fn prove(root: &tree::Node, text: &str, file: &str, report: &mut Report<'_>) -> 
         steps,
         sinks,
         on_error,
+        limits,
     } = entries;
     Some(Graph {
         name,
@@ -81,6 +82,7 @@ fn prove(root: &tree::Node, text: &str, file: &str, report: &mut Report<'_>) -> 
         steps,
         sinks,
         on_error,
+        limits,
         origin,
     })
 }

@@ -9,9 +9,9 @@ use super::parse::{SINK_KINDS, TRIGGER_KINDS};
 use super::problem::Report;
 use super::shape::Places;
 use super::{
-    Backoff, Cron, Expr, ExprError, Isolation, Limits, OnError, Port, PostgresTrigger, Retry,
-    RetryOrder, Scheme, Sink, SinkKind, Step, StepOnError, TopicTrigger, Trigger, TriggerKind,
-    Verify, Webhook, WriteMode, units,
+    Backoff, Cron, ERROR_PORT, Expr, ExprError, GraphLimits, Isolation, Limits, OnError, Port,
+    PostgresTrigger, Retry, RetryOn, RetryOrder, Scheme, Sink, SinkKind, Step, StepOnError,
+    TopicTrigger, Trigger, TriggerKind, Verify, Webhook, WriteMode, units,
 };
 
 /// Entries of one sort: triggers, steps or sinks.
@@ -29,6 +29,7 @@ pub(super) struct Entries {
     pub(super) steps: Vec<Step>,
     pub(super) sinks: Vec<Sink>,
     pub(super) on_error: OnError,
+    pub(super) limits: GraphLimits,
 }
 
 pub(super) fn prove(
@@ -57,13 +58,17 @@ pub(super) fn prove(
         .collect();
     let on_error = match file.on_error {
         file::OnErrorFile::DeadLetter => OnError::DeadLetter,
+        file::OnErrorFile::Discard => OnError::Discard,
+        file::OnErrorFile::Pause => OnError::Pause,
     };
+    let limits = proof.graph_limits(file.limits);
     Entries {
         name: file.name.unwrap_or_default(),
         triggers,
         steps,
         sinks,
         on_error,
+        limits,
     }
 }
 
@@ -464,6 +469,18 @@ impl Proof<'_, '_, '_> {
         }
     }
 
+    fn graph_limits(&mut self, file: Option<file::GraphLimitsFile>) -> GraphLimits {
+        let usual = GraphLimits::default();
+        let Some(file) = file else {
+            return usual;
+        };
+        let time = file.time.as_deref();
+        GraphLimits {
+            time: time.map_or(usual.time, |time| self.time("limits/time", time)),
+            calls: file.calls.unwrap_or(usual.calls),
+        }
+    }
+
     fn step(&mut self, name: String, file: StepFile) -> Step {
         let path = format!("steps/{name}");
         let at = |field: &str| self.places.value(&format!("{path}/{field}"));
@@ -482,6 +499,23 @@ impl Proof<'_, '_, '_> {
                 "this is no digest",
                 "write sha256: and 64 digits of 0-9 and a-f",
             );
+        }
+        if file.uses.starts_with(super::inline::GRAPH) {
+            let says = [
+                ("join", file.join.is_some()),
+                ("hop", file.hop.is_some()),
+                ("settings", !file.settings.is_empty()),
+                ("http", !file.http.allow.is_empty()),
+                ("secrets", !file.secrets.is_empty()),
+                ("log", file.log),
+            ];
+            for (field, _) in says.iter().filter(|(_, says)| *says) {
+                self.report.add(
+                    at(field),
+                    format!("\"{field}\" cannot stand at a sub-graph"),
+                    "put it at the steps inside it",
+                );
+            }
         }
         if file.ports.is_empty() {
             self.report.add(
@@ -509,6 +543,7 @@ impl Proof<'_, '_, '_> {
                 );
             }
         }
+        let usual = Limits::default();
         let limits = Limits {
             time: self.time(&format!("{path}/limits/time"), &file.limits.time),
             memory_bytes: self.bytes(
@@ -521,7 +556,19 @@ impl Proof<'_, '_, '_> {
                 &file.limits.output,
                 OUTPUT,
             ),
+            outputs: file.limits.outputs.unwrap_or(usual.outputs),
+            requests: file.limits.requests.unwrap_or(usual.requests),
+            log_lines: file.limits.logs.unwrap_or(usual.log_lines),
         };
+        let routes = matches!(file.on_error, file::StepOnErrorFile::Route);
+        if routes && !file.ports.iter().any(|port| port == ERROR_PORT) {
+            let help = format!("add it, such as \"ports: [out, {ERROR_PORT}]\"");
+            self.report.add(
+                at("on_error"),
+                format!("a step with \"on_error: route\" needs the port \"{ERROR_PORT}\""),
+                help,
+            );
+        }
         for (i, host) in file.http.allow.iter().enumerate() {
             self.host(&format!("{path}/http/allow/{i}"), host);
         }
@@ -558,6 +605,15 @@ impl Proof<'_, '_, '_> {
                     file::OrderFile::Keep => RetryOrder::Keep,
                     file::OrderFile::Release => RetryOrder::Release,
                 },
+                on: file
+                    .retry
+                    .on
+                    .iter()
+                    .map(|on| match on {
+                        file::RetryOnFile::Timeout => RetryOn::Timeout,
+                        file::RetryOnFile::Trap => RetryOn::Trap,
+                    })
+                    .collect(),
             },
             isolation: match file.isolation {
                 file::IsolationFile::Record => Isolation::Record,
@@ -566,6 +622,7 @@ impl Proof<'_, '_, '_> {
             on_error: match file.on_error {
                 file::StepOnErrorFile::Fail => StepOnError::Fail,
                 file::StepOnErrorFile::Continue => StepOnError::Continue,
+                file::StepOnErrorFile::Route => StepOnError::Route,
             },
             log: file.log,
             http_allow: file.http.allow,

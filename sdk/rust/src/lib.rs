@@ -5,6 +5,8 @@ mod alloc;
 #[doc(hidden)]
 pub mod bindings;
 mod failure;
+#[cfg(feature = "http")]
+pub mod http;
 mod input;
 mod json;
 pub mod log;

@@ -43,6 +43,14 @@ pub struct Rollback<'a> {
     pub at_ms: i64,
 }
 
+/// Why Weir itself pauses a graph.
+#[derive(Clone, Copy, Debug)]
+pub struct PauseReason<'a> {
+    pub reason: &'a str,
+    /// The execution that said so.
+    pub execution: &'a str,
+}
+
 /// What is asked of a graph.
 #[derive(Clone, Copy)]
 enum Wish {
@@ -77,17 +85,35 @@ fn becomes(
 impl Store {
     /// From now on the graph's records are parked. No change where they are already.
     pub async fn pause(&self, tenant: &str, graph: &str, at_ms: i64) -> Result<Activation> {
-        self.change(tenant, graph, Wish::Pause, at_ms).await
+        self.change(tenant, graph, Wish::Pause, at_ms, None).await
+    }
+
+    /// As `pause`, by Weir itself: one of its executions said that nothing of this graph can work any more.
+    pub async fn pause_because(
+        &self,
+        tenant: &str,
+        graph: &str,
+        at_ms: i64,
+        why: PauseReason<'_>,
+    ) -> Result<Activation> {
+        self.change(tenant, graph, Wish::Pause, at_ms, Some(why))
+            .await
+    }
+
+    /// Why Weir paused a graph, and at which execution; `None`: a person did.
+    pub async fn pause_reason(&self, paused: &Activation) -> Result<Option<(String, String)>> {
+        let select = sql("select reason, execution from pause_reasons where epoch = $1");
+        self.database.optional(select.bind(paused.epoch)).await
     }
 
     /// From now on what is parked is released, and then the graph runs. No change where it runs, or is resuming already.
     pub async fn resume(&self, tenant: &str, graph: &str, at_ms: i64) -> Result<Activation> {
-        self.change(tenant, graph, Wish::Resume, at_ms).await
+        self.change(tenant, graph, Wish::Resume, at_ms, None).await
     }
 
     /// The graph takes no triggers any more and gives its webhook paths free. No change where it was deleted before.
     pub async fn delete(&self, tenant: &str, graph: &str, at_ms: i64) -> Result<Activation> {
-        self.change(tenant, graph, Wish::Delete, at_ms).await
+        self.change(tenant, graph, Wish::Delete, at_ms, None).await
     }
 
     async fn change(
@@ -96,6 +122,7 @@ impl Store {
         graph: &str,
         wish: Wish,
         at_ms: i64,
+        why: Option<PauseReason<'_>>,
     ) -> Result<Activation> {
         self.there(tenant, graph, wish).await?;
         let mut transaction = self.database.begin().await?;
@@ -121,6 +148,12 @@ impl Store {
             weave(&mut transaction, &next.activation, Woven::NOTHING).await?;
         }
         let activation = next.take(&mut transaction).await?;
+        if let Some(PauseReason { reason, execution }) = why {
+            let insert =
+                sql("insert into pause_reasons (epoch, reason, execution) values ($1, $2, $3)");
+            let insert = insert.bind(activation.epoch).bind(reason).bind(execution);
+            transaction.execute(insert).await?;
+        }
         transaction.commit().await?;
         Ok(activation)
     }

@@ -1,4 +1,4 @@
-//! One cargo call per folder, and the components that come out of it.
+//! One cargo call per guest, and the components that come out of it.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ use super::{Folder, Toolchain};
 pub(super) const LINK_ARGS: [&str; 2] = ["-zstack-size=65536", "--initial-memory=524288"];
 
 /// Raised when a change of this file changes what comes out.
-pub(super) const TARGETS_SALT: &str = "1";
+pub(super) const TARGETS_SALT: &str = "2";
 
 /// Builds the folder's guests; gives the component of each.
 pub fn build(
@@ -32,21 +32,26 @@ pub fn build(
     };
     // Fetched first, so that the folder whose name is taken out of the components exists.
     run(cargo(root, folder, toolchain).args(["fetch", "--quiet", "--locked"]))?;
-    let mut command = cargo(root, folder, toolchain);
-    command.args([
-        "build",
-        "--quiet",
-        "--workspace",
-        "--release",
-        "--locked",
-        "--target",
-        target,
-    ]);
-    command.arg("--target-dir").arg(&target_dir);
-    if let Way::BuildStd { .. } = toolchain.way {
-        command.arg("-Zbuild-std=std,panic_abort");
+    // One by one: together they would all get the features of the SDK that any of them asks for.
+    for guest in &folder.guests {
+        let mut command = cargo(root, folder, toolchain);
+        // a name alone may be another crate's, too
+        let manifest = format!("{guest}/Cargo.toml");
+        command.args([
+            "build",
+            "--quiet",
+            "--manifest-path",
+            &manifest,
+            "--release",
+            "--locked",
+        ]);
+        command.args(["--target", target]);
+        command.arg("--target-dir").arg(&target_dir);
+        if let Way::BuildStd { .. } = toolchain.way {
+            command.arg("-Zbuild-std=std,panic_abort");
+        }
+        run(command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain)?))?;
     }
-    run(command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(toolchain)?))?;
     let component = |guest: &String| {
         let path = target_dir
             .join(target)

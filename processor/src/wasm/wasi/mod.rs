@@ -2,7 +2,7 @@
 //! call's log, clocks and randomness from the record.
 //!
 //! Links: cli, clocks, filesystem, io, random, sockets. State per store: [`Wasi`], reset before each call. May touch: nothing outside
-//! of it. No host function here blocks: time is virtual, a sleep moves the clock and returns.
+//! of it. No host function here blocks, but for a guest that waits for the answer to an HTTP request: time is virtual, a sleep moves the clock and returns.
 
 mod clock;
 mod random;
@@ -10,6 +10,7 @@ mod sockets;
 mod streams;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::cli::WasiCliView as _;
@@ -54,8 +55,17 @@ impl Wasi {
         }
     }
 
+    /// Requests under way: while there are some, what would wait waits for them.
+    pub(super) fn wait_for(&mut self, in_flight: Arc<AtomicU32>) {
+        self.clock = Arc::new(Clock::waiting_for(in_flight));
+    }
+
+    pub(super) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
+
     pub(super) fn begin(&mut self, call: &Call<'_>) {
-        self.clock.reset(call.time_us);
+        self.clock.reset(call.time_us, call.limits.time);
         self.random.reset(call);
     }
 }

@@ -47,7 +47,7 @@ impl Random {
 
     fn bytes(&mut self, domain: Domain, len: u64) -> wasmtime::Result<Vec<u8>> {
         if len > REQUEST_MAX {
-            return Err(wasmtime::Error::new(Refusal(
+            return Err(wasmtime::Error::new(Refusal::from(
                 "it asks for more than 1 MiB of randomness at once",
             )));
         }

@@ -149,6 +149,7 @@ impl<'l> Api<'l> {
             activations: None,
             redrives: None,
             api_key: None,
+            vault: None,
             readiness: Vec::new(),
         };
         let router = control::router(state);
