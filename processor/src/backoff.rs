@@ -44,6 +44,7 @@ mod tests {
     #[test]
     fn doubles_up_to_its_bound_and_does_what_the_step_asks() {
         let retry = |backoff| Retry {
+            on: Vec::new(),
             attempts: 9,
             backoff,
             order: RetryOrder::Keep,
@@ -69,6 +70,7 @@ mod tests {
     #[test]
     fn a_released_retry_waits_at_least_as_long_as_asked() {
         let retry = |backoff| Retry {
+            on: Vec::new(),
             attempts: 9,
             backoff,
             order: RetryOrder::Release,

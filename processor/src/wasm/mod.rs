@@ -21,6 +21,7 @@ mod engine;
 mod error;
 mod grants;
 mod instance;
+mod kept;
 mod logs;
 mod module;
 mod outside;

@@ -9,6 +9,7 @@ use super::audit::{self, Again};
 use super::call::{Broken, Call, Called, Outcome};
 use super::engine::{self, Engine};
 use super::instance::{Instance, Ran};
+use super::kept::{Instances, Kept};
 use super::logs::SharedLogs;
 use super::module::Module;
 use super::outside::Outside;
@@ -19,28 +20,7 @@ pub struct Pool {
     engine: Arc<engine::Inner>,
     activity: Activity,
     outside: Arc<dyn Outside>,
-    kept_max: usize,
-    /// Few, so a list: most recently used last.
-    kept: Vec<Kept>,
-}
-
-struct Kept {
-    module: u64,
-    tenant: Box<str>,
-    graph: Box<str>,
-    version: Box<str>,
-    step: Box<str>,
-    instance: Instance,
-}
-
-impl Kept {
-    fn serves(&self, module: &Module, call: &Call<'_>) -> bool {
-        self.module == module.inner.id
-            && *self.step == *call.step
-            && *self.version == *call.version
-            && *self.graph == *call.graph
-            && *self.tenant == *call.tenant
-    }
+    kept: Instances,
 }
 
 impl Pool {
@@ -51,20 +31,16 @@ impl Pool {
             outside,
             engine: Arc::clone(&engine.inner),
             activity: engine.inner.ticker.activity(),
-            kept_max,
-            kept: Vec::new(),
+            kept: Instances::new(kept_max),
         }
     }
 
     /// Runs the step. Never fails and never panics on what the guest does: everything is in the outcome.
     pub fn call(&mut self, module: &Module, call: &Call<'_>) -> Called {
         // requests of the guest run where the answers come in
-        let outside = Arc::clone(&self.outside);
-        let _entered = module
-            .inner
-            .imports
-            .http
-            .then(|| outside.runtime().map(tokio::runtime::Handle::enter));
+        let outside = module.inner.imports.http.then(|| Arc::clone(&self.outside));
+        let runtime = outside.as_ref().and_then(|outside| outside.runtime());
+        let _entered = runtime.map(tokio::runtime::Handle::enter);
         if module.inner.imports.log && !call.log {
             let message = format!(
                 "the step \"{}\" imports weir:step/log, which its graph does not grant (`log: true`)",
@@ -79,7 +55,7 @@ impl Pool {
             };
         }
         match call.isolation {
-            Isolation::Record => self.on_fresh(module, call, &outside).0,
+            Isolation::Record => self.on_fresh(module, call).0,
             Isolation::Batch => self.on_kept(module, call),
         }
     }
@@ -95,41 +71,24 @@ impl Pool {
     }
 
     fn on_kept(&mut self, module: &Module, call: &Call<'_>) -> Called {
-        // The last one used is the likeliest.
-        if let Some(at) = self.kept.iter().rposition(|kept| kept.serves(module, call)) {
-            let kept = &mut self.kept[at];
+        if let Some(kept) = self.kept.find(module, call) {
             let audited = audit::chosen(call, kept.instance.calls, self.engine.config.audit_one_in);
             let running = self.activity.begin();
             let (ran, asked) = kept.instance.call(&self.engine, call, audited);
             drop(running);
             let called = called(ran.outcome, &kept.instance.state().logs, false);
-            if audited && let Some(fresh) = self.audit(module, call, &called, asked) {
-                self.kept.remove(at);
-                return fresh;
+            let fresh = match audited {
+                true => self.audit(module, call, &called, asked),
+                false => None,
+            };
+            if !ran.reusable || fresh.is_some() {
+                self.kept.drop_last();
             }
-            if !ran.reusable {
-                self.kept.remove(at);
-            } else if at + 1 < self.kept.len() {
-                self.kept[at..].rotate_left(1);
-            }
-            return called;
+            return fresh.unwrap_or(called);
         }
-        let outside = Arc::clone(&self.outside);
-        let (called, instance) = self.on_fresh(module, call, &outside);
-        if let Some(instance) = instance
-            && self.kept_max > 0
-        {
-            if self.kept.len() >= self.kept_max {
-                self.kept.remove(0);
-            }
-            self.kept.push(Kept {
-                module: module.inner.id,
-                tenant: call.tenant.into(),
-                graph: call.graph.into(),
-                version: call.version.into(),
-                step: call.step.into(),
-                instance,
-            });
+        let (called, instance) = self.on_fresh(module, call);
+        if let Some(instance) = instance {
+            self.kept.put(Kept::new(module, call, instance));
         }
         called
     }
@@ -164,16 +123,13 @@ impl Pool {
         &mut self,
         module: &Module,
         call: &Call<'_>,
-        outside: &Arc<dyn Outside>,
     ) -> (Called, Option<Instance>) {
         let _running = self.activity.begin();
         let mut instance = loop {
-            match Instance::start(&self.engine, module, call, outside) {
+            match Instance::start(&self.engine, module, call, &self.outside) {
                 Ok(instance) => break instance,
                 // Room can be made here: instances that merely wait for another record.
-                Err((Broken::HostBusy, ..)) if !self.kept.is_empty() => {
-                    self.kept.remove(0);
-                }
+                Err((Broken::HostBusy, ..)) if self.kept.make_room() => {}
                 Err((broken, message, state)) => {
                     return (
                         called(Outcome::Broken(broken, message), &state.logs, true),

@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod faulty;
+mod grants;
 mod lanes;
 mod motion;
 mod payloads;
+mod upstream;
 mod wasm;
 mod wasm_attacks;
 mod wasm_cache;
 mod wasm_text;
 mod wasm_wasi;
+mod web;

@@ -1,9 +1,11 @@
 //! The WASM engine: what a step gets to see, what it gives back, how instances are reused. The guests are in `tests/guests`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use processor::wasm::{
-    Broken, Call, Called, Engine, EngineConfig, Module, Outcome, Pool, StepEvent, StepOutput,
+    Broken, Call, CallNumber, Called, Engine, EngineConfig, Module, Nowhere, Outcome, Outside,
+    Pool, StepEvent, StepOutput,
 };
 use schemas::graph::{Isolation, Limits};
 use schemas::{Event, ExecutionId};
@@ -19,19 +21,38 @@ pub(crate) struct Steps {
     pub(crate) time_us: u64,
     pub(crate) trigger: &'static str,
     pub(crate) place: [&'static str; 4],
+    pub(crate) settings: &'static str,
+    pub(crate) secrets: Vec<String>,
+    pub(crate) http_allow: Vec<String>,
+}
+
+/// A pool whose steps reach nothing.
+pub(crate) fn pool(engine: &Engine, kept_max: usize) -> Pool {
+    Pool::new(engine, kept_max, Arc::new(Nowhere))
 }
 
 impl Steps {
     pub(crate) fn new() -> Self {
         Self::with(EngineConfig {
             instances_max: 16,
+            // some guests of these tests keep a count, to show that they are reused
+            audit_one_in: 0,
             ..EngineConfig::default()
         })
     }
 
+    /// Whose steps reach this.
+    pub(crate) fn reaching(config: EngineConfig, outside: Arc<dyn Outside>) -> Self {
+        let steps = Self::with(config);
+        Self {
+            pool: Pool::new(&steps.engine, 4, outside),
+            ..steps
+        }
+    }
+
     pub(crate) fn with(config: EngineConfig) -> Self {
         let engine = Engine::new(config).unwrap();
-        let pool = Pool::new(&engine, 4);
+        let pool = pool(&engine, 4);
         Self {
             engine,
             pool,
@@ -46,6 +67,9 @@ impl Steps {
             time_us: 1_700_000_000_123_456,
             trigger: "d-1",
             place: ["default", "orders", "0123abcd", "price"],
+            settings: "{}",
+            secrets: Vec::new(),
+            http_allow: Vec::new(),
         }
     }
 
@@ -80,7 +104,13 @@ impl Steps {
             limits,
             isolation,
             log,
-            settings: "{}",
+            settings: self.settings,
+            secrets: &self.secrets,
+            http_allow: &self.http_allow,
+            number: CallNumber {
+                segment: None,
+                number: 0,
+            },
         };
         self.pool.call(module, &call)
     }
@@ -309,9 +339,10 @@ fn batch_reuses_an_instance_until_it_breaks() {
 fn an_instance_is_never_shared_between_tenants_graphs_versions_steps_or_modules() {
     let mut steps = Steps::with(EngineConfig {
         instances_max: 16,
+        audit_one_in: 0,
         ..EngineConfig::default()
     });
-    steps.pool = Pool::new(&steps.engine, 10);
+    steps.pool = pool(&steps.engine, 10);
     steps.isolation = Isolation::Batch;
     let (bad, empty) = (steps.guest("bad"), steps.guest("empty"));
     let home = steps.place;
@@ -329,7 +360,7 @@ fn an_instance_is_never_shared_between_tenants_graphs_versions_steps_or_modules(
     assert_eq!(steps.text(&bad, "{}"), r#"{"calls":2}"#);
     assert_eq!(steps.pool.kept(), 6);
     // Another worker has its own.
-    let mut other = Pool::new(&steps.engine, 10);
+    let mut other = pool(&steps.engine, 10);
     std::mem::swap(&mut other, &mut steps.pool);
     assert_eq!(steps.text(&bad, "{}"), r#"{"calls":1}"#);
 }
@@ -337,7 +368,7 @@ fn an_instance_is_never_shared_between_tenants_graphs_versions_steps_or_modules(
 #[test]
 fn kept_instances_are_few_and_the_least_used_goes() {
     let mut steps = Steps::new();
-    steps.pool = Pool::new(&steps.engine, 2);
+    steps.pool = pool(&steps.engine, 2);
     steps.isolation = Isolation::Batch;
     let bad = steps.guest("bad");
     for (step, calls) in [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("a", 3), ("b", 1)] {
@@ -359,6 +390,7 @@ fn a_kept_instance_is_replaced_after_many_calls_or_much_memory() {
         instances_max: 4,
         reuse_calls_max: 3,
         reuse_memory_bytes: 8 << 20,
+        audit_one_in: 0,
         ..EngineConfig::default()
     };
     let mut steps = Steps::with(config);

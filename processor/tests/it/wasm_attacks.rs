@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use processor::wasm::{Broken, EngineConfig, EngineError, Outcome, Pool};
+use processor::wasm::{Broken, EngineConfig, EngineError, Outcome};
 use schemas::graph::Isolation;
 
-use crate::wasm::{Steps, digest};
+use crate::wasm::{Steps, digest, pool};
 use crate::wasm_text::{component, output_at};
 
 #[test]
@@ -99,7 +99,7 @@ fn a_loop_is_stopped_and_others_go_on() {
     std::thread::scope(|scope| {
         let other = scope.spawn(|| {
             let mut steps = Steps {
-                pool: Pool::new(&engine, 4),
+                pool: pool(&engine, 4),
                 engine: engine.clone(),
                 ..Steps::new()
             };
@@ -312,6 +312,7 @@ fn what_is_no_step_is_refused_at_load() {
     let steps = Steps::with(EngineConfig {
         instances_max: 1,
         module_bytes_max: 1_000,
+        audit_one_in: 0,
         ..EngineConfig::default()
     });
     assert!(matches!(
@@ -324,12 +325,13 @@ fn what_is_no_step_is_refused_at_load() {
 fn no_free_instance_is_the_hosts_trouble() {
     let mut steps = Steps::with(EngineConfig {
         instances_max: 1,
+        audit_one_in: 0,
         ..EngineConfig::default()
     });
     steps.isolation = Isolation::Batch;
     let bad = steps.guest("bad");
     steps.call(&bad, "{}");
-    let mut elsewhere = Pool::new(&steps.engine, 4);
+    let mut elsewhere = pool(&steps.engine, 4);
     std::mem::swap(&mut elsewhere, &mut steps.pool);
     for _ in 0..3 {
         let (kind, message) = steps.broken(&bad, "{}");
@@ -348,6 +350,7 @@ fn nothing_is_lost_over_many_calls_that_fail() {
     let mut steps = Steps::with(EngineConfig {
         instances_max: 3,
         memory_max_bytes: 64 << 20,
+        audit_one_in: 0,
         ..EngineConfig::default()
     });
     steps.limits.memory_bytes = 4 << 20;
