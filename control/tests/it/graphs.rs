@@ -231,6 +231,6 @@ fn modules_are_what_their_digest_says() {
     assert_eq!(missing.body, json!({ "missing": [absent] }));
     assert_eq!(
         server.get("/api/v1/modules").body,
-        json!({"items": [{"digest": here, "bytes": 4}], "next": null})
+        json!({"items": [{"digest": here, "bytes": 4, "names": []}], "next": null})
     );
 }

@@ -14,7 +14,7 @@ use super::engine;
 use super::logs::printable;
 use super::module::Module;
 use super::outside::Outside;
-use super::state::State;
+use super::state::{Memory, State};
 use super::trap::{self, Circumstances};
 
 /// Beyond `limits.output`: what lists and records weigh on the host, and a log line.
@@ -141,8 +141,13 @@ impl Instance {
 
     fn reusable(&self, engine: &engine::Inner) -> bool {
         self.calls < engine.config.reuse_calls_max
-            && self.store.data().memory.used <= engine.config.reuse_memory_bytes
+            && self.store.data().memory.used <= reused_up_to(engine, &self.store.data().memory)
     }
+}
+
+/// Beyond it an instance is replaced: before it comes near its own limit, where a guest that gathers a little with each call would trap.
+fn reused_up_to(engine: &engine::Inner, memory: &Memory) -> u64 {
+    engine.config.reuse_memory_bytes.min(memory.limit / 4 * 3)
 }
 
 fn begin(store: &mut Store<State>, engine: &engine::Inner, call: &Call<'_>) {

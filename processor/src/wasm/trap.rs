@@ -175,24 +175,32 @@ fn one_line(error: &wasmtime::Error) -> String {
         .join(" ")
 }
 
-/// A guest that panics says why on stderr, if it has one.
+/// What engines say at their end, whatever the reason was.
+const NOISE: [&str; 4] = [
+    "note: run with",
+    "Redirecting call to abort()",
+    "panicked at runtime/src/lib.rs",
+    "Python function threw an unexpected exception",
+];
+
+/// A guest that fails by accident says why on stderr, if it has one: where it panicked and what follows, or its last lines.
 fn with_last_words(mut message: String, logs: &[Log]) -> String {
-    let words: Vec<_> = logs
+    let words: Vec<&str> = logs
         .iter()
-        .filter(|line| line.level >= Level::Warn && !line.message.starts_with("note: run with"))
+        .filter(|line| line.level >= Level::Warn)
+        .map(|line| line.message.trim())
+        .filter(|line| !line.is_empty() && !NOISE.iter().any(|noise| line.contains(noise)))
         .collect();
     let from = words
         .iter()
-        .rposition(|line| line.message.contains("panicked at"))
-        .unwrap_or(words.len().saturating_sub(1));
-    let words: Vec<_> = words[from..]
-        .iter()
-        .map(|line| line.message.trim())
-        .filter(|line| !line.is_empty())
-        .collect();
-    if !words.is_empty() {
+        .rposition(|line| line.contains("panicked at"))
+        .unwrap_or(words.len().saturating_sub(LAST_LINES));
+    if !words[from..].is_empty() {
         message.push_str(": ");
-        message.push_str(&super::logs::printable(&words.join(" "), WORDS_BYTES_MAX));
+        message.push_str(&super::logs::printable(&words[from..].join(" "), WORDS_BYTES_MAX));
     }
     message
 }
+
+/// Of what a guest without Rust's panics wrote last: an exception and the end of its trace.
+const LAST_LINES: usize = 4;

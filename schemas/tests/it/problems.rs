@@ -83,7 +83,7 @@ fn the_head() {
     );
     check(
         &format!("{STEP}\non_error: drop\n"),
-        &["5:11: unknown on_error: \"drop\" | known: dead-letter"],
+        &["5:11: unknown on_error: \"drop\" | known: dead-letter, discard, pause"],
     );
 }
 
@@ -169,7 +169,7 @@ fn fields_and_forms() {
         &[
             "4:44: unknown isolation: \"fresh\" | known: record, batch",
             "4:57: unknown join: \"any\" | known: all",
-            "4:72: unknown on_error: \"skip\" | known: fail, continue",
+            "4:72: unknown on_error: \"skip\" | known: fail, continue, route",
         ],
     );
     check(
