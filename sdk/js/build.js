@@ -37,7 +37,7 @@ export async function build(source, out) {
 }
 
 async function bundle(source) {
-  const entry = `import "weir-step-random"; export { handle } from ${JSON.stringify(resolve(source))};`;
+  const entry = `import "weir-step:engine"; export { handle } from ${JSON.stringify(resolve(source))};`;
   const { outputFiles, metafile } = await esbuild.build({
     stdin: { contents: entry, resolveDir: dirname(resolve(source)), sourcefile: "weir-step-entry.js" },
     bundle: true,
@@ -68,9 +68,7 @@ const weir = {
     build.onResolve({ filter: /^#(log|secrets|settings)$/ }, ({ path, importer }) =>
       dirname(importer) === here ? host(path.slice(1)) : undefined,
     );
-    build.onResolve({ filter: /^(#random|weir-step-random)$/ }, ({ path, importer }) =>
-      path === "weir-step-random" || dirname(importer) === here ? { path: join(here, "random.js") } : undefined,
-    );
+    build.onResolve({ filter: /^(#|weir-step:)engine$/ }, () => ({ path: join(here, "engine.js") }));
     build.onResolve({ filter: /^weir:step\// }, ({ path }) => ({ path, external: true, sideEffects: false }));
     build.onLoad({ filter: /.*/, namespace: "weir" }, ({ path }) => ({ contents: hostSide[path] }));
   },

@@ -2,7 +2,7 @@
  * How a step fails on purpose: throw one of these. `payload` is what `weir:step/types.failure` looks like from JavaScript; the
  * component's bindings return it to Weir. Any other exception has none, and traps.
  */
-class Failure extends Error {
+export class Failure extends Error {
   constructor(tag, reason, value, options) {
     super(reason, options);
     this.name = new.target.name;

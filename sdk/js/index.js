@@ -1,7 +1,7 @@
 /** Write a step of a Weir graph in JavaScript. See README.md. */
-import { begin } from "#random";
+import { begin, unexpected } from "#engine";
 
-import { Reject } from "./errors.js";
+import { Failure, Reject } from "./errors.js";
 
 export { Fatal, Reject, Retry, fatal, reject, retry } from "./errors.js";
 export * as log from "./log.js";
@@ -9,7 +9,8 @@ export * as secrets from "./secrets.js";
 export { settings } from "./settings.js";
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false });
+const decoder = new TextDecoder("utf-8", { fatal: true });
+const scratch = new Uint8Array(48 << 10);
 
 /** What an event that came in and one that goes out have in common. */
 class Message {
@@ -68,14 +69,14 @@ export class Output extends Message {
     this.key = key === undefined ? undefined : bytes(key);
     this.contentType = contentType;
     this.headers = headers === undefined ? [] : pairs(headers);
-    if (data instanceof Uint8Array) {
+    if (typeof data === "string") {
+      this.data = utf8(data);
+    } else if (ArrayBuffer.isView(data)) {
       this.data = data;
-    } else if (typeof data === "string") {
-      this.data = encoder.encode(data);
     } else {
       const text = JSON.stringify(data);
       if (text === undefined) throw new TypeError(`an output's data is ${typeof data}: give bytes, text or what JSON knows`);
-      this.data = encoder.encode(text);
+      this.data = utf8(text);
       this.contentType ??= "application/json";
     }
   }
@@ -108,12 +109,15 @@ export class Context {
 /** Makes a component's `handle` of `(ctx, events) => outputs`, which may be `async`. */
 export function step(handle) {
   return (ctx, input) => {
-    begin(ctx);
-    const context = new Context(ctx);
-    const events = new Array(input.length);
-    for (let i = 0; i < input.length; i++) events[i] = new Event(input[i]);
-    const returned = handle(context, events);
-    return returned instanceof Promise ? returned.then(outputs) : outputs(returned);
+    try {
+      begin(ctx);
+      const events = new Array(input.length);
+      for (let i = 0; i < input.length; i++) events[i] = new Event(input[i]);
+      const returned = handle(new Context(ctx), events);
+      return returned instanceof Promise ? returned.then(outputs).catch(failed) : outputs(returned);
+    } catch (error) {
+      failed(error);
+    }
   };
 }
 
@@ -126,8 +130,18 @@ function outputs(returned) {
   return list;
 }
 
-function bytes(value) {
-  return value instanceof Uint8Array ? value : encoder.encode(String(value));
+/** What is no failure on purpose must not be taken for one, whatever it looks like: the call traps, with the error on stderr. */
+function failed(error) {
+  throw error instanceof Failure ? error : unexpected(error);
+}
+
+// `instanceof Uint8Array` would not do: what Weir hands over was made in another realm.
+const bytes = (value) => (ArrayBuffer.isView(value) ? value : utf8(String(value)));
+
+/** `encoder.encode` is far slower than `encodeInto` and a copy. */
+function utf8(text) {
+  if (text.length * 3 > scratch.length) return encoder.encode(text);
+  return scratch.slice(0, encoder.encodeInto(text, scratch).written);
 }
 
 function pairs(headers) {

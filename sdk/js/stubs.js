@@ -14,5 +14,7 @@ export function getSecret(name) {
   return host.secrets[name];
 }
 
-/** Math.random is Node's own here. */
+/** As engine.js has it; Math.random is Node's own here. */
 export function begin() {}
+
+export const unexpected = (error) => error;

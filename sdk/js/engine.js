@@ -1,5 +1,7 @@
 /**
- * `Math.random` from the record, as WASI's randomness is: seeded anew for each call by execution, attempt and step. The engine
+ * What a step needs where it runs inside Weir; loaded before anything else. stubs.js has the same for tests.
+ *
+ * `Math.random` comes from the record, as WASI's randomness does: seeded anew for each call by execution, attempt and step. The engine
  * would seed its own once for each instance, so that a call on a reused one would depend on those before it.
  *
  * The generator is sfc32. Fit for samples and ids, never for keys.
@@ -35,4 +37,14 @@ function next(s) {
   s[1] = s[2] + (s[2] << 3);
   s[2] = ((s[2] << 21) | (s[2] >>> 11)) + result;
   return result;
+}
+
+/** What to throw so that the engine prints `error` and traps, instead of complaining that it is not a `failure`. */
+export function unexpected(error) {
+  const payload = {
+    get tag() {
+      throw error;
+    },
+  };
+  return { payload };
 }
