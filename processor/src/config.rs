@@ -54,8 +54,8 @@ impl Default for ProcessorConfig {
             batch_records_max: 10_000,
             batch_bytes_max: 8 << 20,
             commit_interval: Duration::from_millis(5),
-            instances_kept: 64,
-            versions_max: 1_000,
+            instances_kept: 256,
+            versions_max: 4_000,
             graphs_max: 100_000,
             result_bytes_max: 960 << 10,
             bounds: Bounds::default(),
@@ -64,6 +64,13 @@ impl Default for ProcessorConfig {
 }
 
 impl ProcessorConfig {
+    /// How many instances may be alive at once: kept ones of all workers, one for each thread that waits, and some that are fresh.
+    pub fn instances(&self) -> u32 {
+        let lanes = self.lanes.max(1) + self.hop_lanes + self.topic_lanes;
+        let each = self.workers.max(1) * (self.instances_kept + 2) + self.waiting_max * 2;
+        u32::try_from(lanes * each + 64).unwrap_or(u32::MAX)
+    }
+
     /// Each lane's slot and what it reads.
     pub(crate) fn lanes(&self) -> Vec<(String, Reads)> {
         let slots: Vec<String> = if self.slots.is_empty() {

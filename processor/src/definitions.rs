@@ -401,6 +401,9 @@ impl Definitions {
     }
 
     fn module(&self, digest: &str) -> Result<Module, ProcessorError> {
+        if let Some(known) = self.engine.known(digest) {
+            return Ok(known);
+        }
         let bytes = self
             .runtime
             .block_on(self.store.module(digest))?

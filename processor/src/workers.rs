@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use parking_lot::Mutex;
+use schemas::records::Trigger;
+use topics::catalog::TRIGGERS;
 use topics::{Fetched, Outgoing};
 
 use crate::ProcessorConfig;
@@ -180,7 +182,7 @@ impl Work for Workers {
         if let Some(trouble) = out.failed {
             return Some(Err(trouble));
         }
-        if self.jobs.len() > 1 {
+        if !out.became.is_sorted_by_key(|(place, _)| *place) {
             out.became.sort_unstable_by_key(|(place, _)| *place);
         }
         let mut all = Vec::with_capacity(out.became.len() + out.became.len() / 4);
@@ -221,9 +223,9 @@ fn crew(
     notes: &Arc<Notes>,
 ) -> Crew<Waiting> {
     let (definitions, notes) = (definitions.clone(), notes.clone());
-    // each thread runs one record at a time: one instance and the last one's are enough
+    // each thread runs one record at a time
     let config = ProcessorConfig {
-        instances_kept: config.instances_kept.min(2),
+        instances_kept: config.instances_kept.min(1),
         ..config.clone()
     };
     let threads_max = config.waiting_max;
@@ -258,6 +260,7 @@ fn work(
     } in shares
     {
         let mut became = Vec::with_capacity(share.len());
+        let share = by_graph(share);
         let (mut failed, mut handed) = (None, Vec::new());
         for (place, record) in share {
             #[cfg(feature = "broken")]
@@ -309,6 +312,32 @@ fn work(
     }
 }
 
+/// Records of a graph one after the other: its code and its instances are at hand then. Those of a graph keep their order; between graphs
+/// there is none, and what becomes of them is put back into the chunk's.
+fn by_graph(mut share: Share) -> Share {
+    let graph = |record: &Fetched| {
+        if &*record.partition.topic != TRIGGERS {
+            return 0;
+        }
+        let mut hash = DefaultHasher::new();
+        let value = record.record.value.as_ref();
+        value.and_then(Trigger::subject).hash(&mut hash);
+        hash.finish()
+    };
+    let mut graphs: Vec<(u64, u32)> = share
+        .iter()
+        .enumerate()
+        .map(|(at, (_, record))| (graph(record), u32::try_from(at).unwrap_or(u32::MAX)))
+        .collect();
+    if graphs.iter().all(|(graph, _)| *graph == graphs[0].0) {
+        return share;
+    }
+    graphs.sort_unstable();
+    let mut taken: Vec<Option<(usize, Fetched)>> = share.drain(..).map(Some).collect();
+    let taken = graphs.iter().filter_map(|(_, at)| taken.get_mut(*at as usize)?.take());
+    taken.collect()
+}
+
 /// Equal keys, same thread. Records without a key have no order to keep among them but their partition's: they go by it.
 fn worker_of(record: &Fetched, workers: usize) -> usize {
     if workers == 1 {
@@ -321,4 +350,58 @@ fn worker_of(record: &Fetched, workers: usize) -> usize {
         None => record.partition.number.hash(&mut hash),
     }
     (hash.finish() % workers as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::records::Trigger;
+    use topics::catalog::TRIGGERS;
+    use topics::{Fetched, Partition, Record};
+
+    use super::by_graph;
+
+    #[test]
+    fn records_of_a_graph_come_together_and_keep_their_order() {
+        let record = |place: usize, graph: &str| {
+            let trigger = Trigger {
+                tenant: "t".into(),
+                graph: graph.into(),
+                trigger: "hand".into(),
+                trigger_id: place.to_string(),
+                execution: schemas::ExecutionId([0; 16]),
+                time_us: 1,
+                origin: None,
+                key: None,
+                content_type: String::new(),
+                headers: Vec::new(),
+                data: schemas::records::Payload::default(),
+            };
+            let fetched = Fetched {
+                partition: Partition {
+                    topic: TRIGGERS.into(),
+                    number: 0,
+                },
+                offset: 0,
+                record: Record {
+                    value: Some(trigger.encode()),
+                    ..Record::default()
+                },
+            };
+            (place, fetched)
+        };
+        let graphs = ["a", "b", "a", "c", "b", "a"];
+        let share = graphs.iter().enumerate().map(|(place, graph)| record(place, graph));
+        let places: Vec<usize> = by_graph(share.collect()).iter().map(|(place, _)| *place).collect();
+        let mut groups: Vec<Vec<usize>> = vec![vec![0, 2, 5], vec![1, 4], vec![3]];
+        let mut at = 0;
+        while at < places.len() {
+            let group = groups.iter().position(|group| group[0] == places[at]);
+            let group = groups.remove(group.expect("a group begins with its first record"));
+            assert_eq!(places[at..at + group.len()], group);
+            at += group.len();
+        }
+        assert!(groups.is_empty());
+        let same = (0..4).map(|place| record(place, "a")).collect();
+        assert!(by_graph(same).iter().enumerate().all(|(at, (place, _))| at == *place));
+    }
 }

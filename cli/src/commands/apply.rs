@@ -1,6 +1,6 @@
 //! `weir apply`: proves graphs here, sends the modules that the server does not have yet, then the graphs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -46,6 +46,11 @@ pub(crate) fn apply_file(
     progress: Progress,
 ) -> anyhow::Result<Value> {
     send(client, &local::load(file, Some(client))?, progress)
+}
+
+/// The files that a graph file names, as far as it can be read: modules, schemas, sub-graphs.
+pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
+    local::named(file)
 }
 
 fn send(client: &Client, local: &Local, progress: Progress) -> anyhow::Result<Value> {

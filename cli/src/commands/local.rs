@@ -73,6 +73,54 @@ pub(super) fn load(file: &Path, server: Option<&Client>) -> anyhow::Result<Local
     })
 }
 
+/// The files that a graph names, those of its sub-graphs too; of what cannot be read as much as can.
+pub(super) fn named(file: &Path) -> Vec<PathBuf> {
+    named_within(file, 0)
+}
+
+fn named_within(file: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut names = Names {
+        base: file.parent().unwrap_or(Path::new("")).to_owned(),
+        files: Vec::new(),
+        depth,
+    };
+    if let Ok((_, graph)) = parse(file) {
+        // nothing is resolved: it only tells what it is asked for
+        drop(graph.resolve(&mut names));
+    }
+    names.files
+}
+
+/// Notes what a graph asks for.
+struct Names {
+    base: PathBuf,
+    files: Vec<PathBuf>,
+    depth: usize,
+}
+
+impl Resolve for Names {
+    fn module(&mut self, uses: &str) -> Result<String, String> {
+        if uses.contains('/') || uses.ends_with(".wasm") {
+            self.files.push(self.base.join(uses));
+        }
+        Err(String::new())
+    }
+
+    fn file(&mut self, path: &str) -> Result<String, String> {
+        self.files.push(self.base.join(path));
+        Err(String::new())
+    }
+
+    fn graph(&mut self, named: &str) -> Result<Graph, String> {
+        let path = self.base.join(named);
+        if path.is_file() && self.depth < DEPTH_MAX {
+            self.files.extend(named_within(&path, self.depth + 1));
+            self.files.push(path);
+        }
+        Err(String::new())
+    }
+}
+
 /// Says what a module file is.
 pub(super) fn inspect(path: &Path) -> anyhow::Result<(String, usize, ModuleInterface)> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -2,6 +2,7 @@
 //! `weir run FILE`, which is the same in memory.
 
 mod roles;
+mod watch;
 
 use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use crate::output::Output;
 use crate::roles::Destinations;
 use processor::web::WebConfig;
 use roles::{Place, Roles, RolesConfig};
+use watch::Watch;
 
 /// Where graph files are looked for below a folder: in it, and in its folders down to this depth.
 const SEARCH_DEPTH: usize = 3;
@@ -41,16 +43,22 @@ pub(crate) fn dev(args: DevArgs, global: Global) -> anyhow::Result<()> {
         web: config.http.web().map_err(Failure::usage)?,
     })?;
     let url = roles.url().to_owned();
-    let applied = apply_all(&Client::new(&url, api_key)?, &graphs, global.output);
+    let client = || Client::new(&url, api_key.clone());
+    let applied = apply_all(&client()?, &graphs, global.output);
     if let Err(e) = applied {
         roles.stop()?;
         return Err(e);
     }
+    let progress = Output::standard(global.output).progress();
+    let watch = (!args.paths.is_empty())
+        .then(|| Watch::start(client()?, args.paths.clone(), progress).map_err(anyhow::Error::from))
+        .transpose()?;
     say(&format!(
         "weir dev is ready\n  API    {url}/api/v1\n  hooks  {url}/hooks/default/…\n  data   {}\nStop with Ctrl-C: nothing is lost.",
         args.data.display()
     ));
     let outcome = roles.wait();
+    drop(watch);
     say("weir dev stops: finishing what is under way");
     outcome.and(roles.stop())
 }

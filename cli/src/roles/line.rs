@@ -216,8 +216,11 @@ fn processing(
     claimed: Option<Claimed>,
     runtime: &Handle,
 ) -> anyhow::Result<Processing> {
+    // what a machine has addresses for; beyond it kept instances make room for others
+    let instances_max = parts.processing.instances().clamp(1_024, 8_192);
     let engine = Engine::new(EngineConfig {
         cache_dir: Some(parts.modules.clone()),
+        instances_max,
         ..EngineConfig::default()
     })?;
     let definitions = Definitions::new(

@@ -1,7 +1,7 @@
-//! Compiled modules on disk, one file each: `{module's sha256}.{engine key}.{file's sha256}.cwasm`.
+//! Compiled modules on disk, one file each: `{module's sha256}.{engine key}.{file's length and crc32}.cwasm`.
 //!
 //! The engine key covers wasmtime's version, every setting that shapes machine code and what `copies` does, so a file of another Weir is never looked at. The
-//! file's own sha256 stands in its name: written beside and renamed, it is whole or it is refused and compiled again. That guards against torn
+//! file's length and checksum stand in its name: written beside and renamed, it is whole or it is refused and compiled again. That guards against torn
 //! and damaged files, not against someone who may write to the folder: the folder is as trusted as the binary. Trouble with the cache
 //! is logged and never fails a load.
 
@@ -21,7 +21,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(dir: &Path, engine: &Engine) -> Self {
-        let mut key = KeyHasher(Sha256::new_with_prefix(b"weir cwasm 2\n"));
+        let mut key = KeyHasher(Sha256::new_with_prefix(b"weir cwasm 3\n"));
         engine.precompile_compatibility_hash().hash(&mut key);
         let mut engine_key = hex::encode(key.0.finalize());
         engine_key.truncate(16);
@@ -64,7 +64,7 @@ impl Cache {
             .map_err(|error| io::Error::other(format!("{error:#}")))
             .and_then(|code| {
                 fs::create_dir_all(&self.dir)?;
-                let sum = hex::encode(Sha256::digest(&code));
+                let sum = sum(code.len() as u64, crc32fast::hash(&code));
                 let path = self.dir.join(format!("{}{sum}.cwasm", self.prefix(digest)));
                 // Two processes may write the same file: each has its own beside it. In containers all are process 1.
                 let own = RandomState::new().hash_one(std::process::id());
@@ -83,7 +83,7 @@ impl Cache {
 }
 
 fn open(engine: &Engine, path: &Path, sum: &str) -> Result<Component, String> {
-    if file_sha256(path).map_err(|error| error.to_string())? != sum {
+    if file_sum(path).map_err(|error| error.to_string())? != sum {
         return Err("its content is not what its name says".into());
     }
     // Mapped, not read: pages that no call touches cost no memory.
@@ -92,20 +92,28 @@ fn open(engine: &Engine, path: &Path, sum: &str) -> Result<Component, String> {
         reason = "loading machine code compiled earlier; see the comment"
     )]
     // SAFETY: the file holds, byte for byte, what `put` of an engine with this version and these settings wrote: its name carries the
-    // engine's key and its content's sha256, just checked, and files are only ever renamed into place, never written to.
+    // engine's key and its content's checksum, just looked at, and files are only ever renamed into place, never written to.
     let component = unsafe { Component::deserialize_file(engine, path) };
     component.map_err(|error| format!("{error:#}"))
 }
 
-fn file_sha256(path: &Path) -> io::Result<String> {
+/// Not sha256, which takes some tens of milliseconds for what an engine of JavaScript compiles to.
+fn file_sum(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    let (mut crc, mut length, mut buffer) = (crc32fast::Hasher::new(), 0, vec![0; 256 << 10]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hash.finalize())),
-            n => hash.update(&buffer[..n]),
+            0 => return Ok(sum(length, crc.finalize())),
+            n => {
+                crc.update(&buffer[..n]);
+                length += n as u64;
+            }
         }
     }
+}
+
+fn sum(length: u64, crc: u32) -> String {
+    format!("{length:x}-{crc:08x}")
 }
 
 /// Feeds `Hash` into SHA-256: the key must be the same in every process.

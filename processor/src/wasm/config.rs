@@ -37,7 +37,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             cache_dir: None,
-            instances_max: 1_024,
+            instances_max: 2_048,
             memory_max_bytes: 256 << 20,
             resident_bytes: 2 << 20,
             stack_bytes: 512 << 10,

@@ -1,7 +1,7 @@
 //! The one engine of a process: wasmtime's configuration, the linker, loaded modules, the ticker.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub(super) struct Inner {
     pub(super) ticker: Ticker,
     cache: Option<Cache>,
     loaded: Mutex<HashMap<String, Weak<module::Inner>>>,
+    /// Entries of `loaded` after those of modules that are gone were last removed.
+    swept: AtomicUsize,
     modules: AtomicU64,
     compiled: AtomicU64,
     from_cache: AtomicU64,
@@ -67,6 +69,7 @@ impl Engine {
             ticker,
             cache,
             loaded: Mutex::default(),
+            swept: AtomicUsize::new(0),
             modules: AtomicU64::new(0),
             compiled: AtomicU64::new(0),
             from_cache: AtomicU64::new(0),
@@ -105,15 +108,38 @@ impl Engine {
             });
         }
         let component = self.component(&actual, bytes)?;
-        // Two threads may both have compiled it; the first one's is kept.
+        self.keep(actual, &component)
+    }
+
+    /// The module with this digest, if this process has it or the cache folder does: its bytes are not needed then.
+    pub fn known(&self, digest: &str) -> Option<Module> {
+        let digest = digest.strip_prefix("sha256:").unwrap_or(digest);
+        let loaded = self.inner.loaded.lock().get(digest).and_then(Weak::upgrade);
+        if let Some(inner) = loaded {
+            return Some(Module { inner });
+        }
+        let cache = self.inner.cache.as_ref()?;
+        let (found, rejected) = cache.get(&self.inner.wasm, digest);
+        self.inner.cache_rejected.fetch_add(rejected, Ordering::Relaxed);
+        let component = found?;
+        self.inner.from_cache.fetch_add(1, Ordering::Relaxed);
+        self.keep(digest.to_owned(), &component).ok()
+    }
+
+    /// Two threads may both have made it; the first one's is kept.
+    fn keep(&self, digest: String, component: &Component) -> Result<Module, EngineError> {
         let mut loaded = self.inner.loaded.lock();
-        if let Some(inner) = loaded.get(&actual).and_then(Weak::upgrade) {
+        if let Some(inner) = loaded.get(&digest).and_then(Weak::upgrade) {
             return Ok(Module { inner });
         }
         let id = self.inner.modules.fetch_add(1, Ordering::Relaxed);
-        let module = Module::link(&self.inner, id, actual.clone(), &component)?;
-        loaded.retain(|_, module| module.strong_count() > 0);
-        loaded.insert(actual, Arc::downgrade(&module.inner));
+        let module = Module::link(&self.inner, id, digest.clone(), component)?;
+        // seldom, or a thousand modules would look at each other a million times
+        if loaded.len() >= 2 * self.inner.swept.load(Ordering::Relaxed).max(64) {
+            loaded.retain(|_, module| module.strong_count() > 0);
+            self.inner.swept.store(loaded.len(), Ordering::Relaxed);
+        }
+        loaded.insert(digest, Arc::downgrade(&module.inner));
         Ok(module)
     }
 

@@ -11,6 +11,9 @@ use super::module::Module;
 /// The list's length: longer than most graphs' chains of steps.
 const FRONT: usize = 8;
 
+/// Memory that instances behind the list hold at most, about: their address space, of which mostly little is ever touched.
+const BYTES_MAX: u64 = 1 << 30;
+
 pub(super) struct Kept {
     module: u64,
     tenant: Box<str>,
@@ -57,6 +60,8 @@ fn hash(module: u64, names: [&str; 4]) -> u64 {
 /// old one is dropped.
 pub(super) struct Instances {
     max: usize,
+    /// Memory of the young generation, as its instances had it when they came.
+    young_bytes: u64,
     /// Most recently used last.
     front: Vec<Kept>,
     young: HashMap<u64, Kept>,
@@ -67,6 +72,7 @@ impl Instances {
     pub(super) fn new(max: usize) -> Self {
         Self {
             max,
+            young_bytes: 0,
             front: Vec::new(),
             young: HashMap::new(),
             old: HashMap::new(),
@@ -117,9 +123,11 @@ impl Instances {
             let last = self.front.remove(0);
             let half = (self.max - front) / 2;
             if half > 0 {
-                if self.young.len() >= half {
+                if self.young.len() >= half || self.young_bytes >= BYTES_MAX / 2 {
                     self.old = std::mem::take(&mut self.young);
+                    self.young_bytes = 0;
                 }
+                self.young_bytes += last.instance.state().memory.used;
                 self.young.insert(last.hash(), last);
             }
         }

@@ -101,6 +101,16 @@ impl Trigger {
         Ok(trigger)
     }
 
+    /// Whose it is, tenant and graph, without reading the rest; `None`: it cannot be read.
+    pub fn subject(record: &Bytes) -> Option<(&str, &str)> {
+        let (version, at) = wire::open(record, Kind::Trigger).ok()?;
+        if version != VERSION {
+            return None;
+        }
+        let mut r = Reader::new(record, at);
+        Some((r.str().ok()?, r.str().ok()?))
+    }
+
     /// The event that the graph sees. `data`: the payload, fetched from the store if it was a reference.
     pub fn event(&self, data: Bytes) -> Event {
         Event {
