@@ -5,12 +5,15 @@
 
 mod dev;
 mod github;
+mod http;
 pub mod inbox;
 pub mod kafka;
 pub mod kernel;
 mod landing;
+mod lane;
 pub mod log;
 mod meter;
+mod modules;
 mod place;
 mod process;
 pub mod report;

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use processor::wasm::{
@@ -12,7 +13,7 @@ use schemas::{Event, ExecutionId};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::meter::{median, round_us};
+use crate::meter::{load, median, round_us};
 use crate::place;
 use crate::report::{Row, Target};
 
@@ -102,6 +103,57 @@ impl Guest {
     }
 }
 
+/// Calls on fresh instances in a second, by two threads next to one.
+fn two_threads(name: &str, data: &[u8]) -> Result<Row> {
+    let calls = |threads: usize| -> Result<f64> {
+        let guests = (0..threads).map(|_| Guest::load(name, data.to_vec()));
+        let guests = guests.collect::<Result<Vec<_>>>()?;
+        let started = Instant::now();
+        let counts = std::thread::scope(|scope| {
+            let work = |mut guest: Guest| {
+                move || {
+                    let mut calls = 0u64;
+                    while started.elapsed() < SPELL {
+                        for _ in 0..100 {
+                            black_box(guest.call(Isolation::Record));
+                        }
+                        calls += 100;
+                    }
+                    calls
+                }
+            };
+            let running: Vec<_> = guests
+                .into_iter()
+                .map(|guest| scope.spawn(work(guest)))
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(0))
+                .sum::<u64>()
+        });
+        Ok(counts as f64 / started.elapsed().as_secs_f64())
+    };
+    let mut ratios = Vec::new();
+    for _ in 0..PAIRS {
+        let one = calls(1)?;
+        ratios.push(calls(2)? / one);
+    }
+    let all: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+    Ok(
+        Row::new("step.rust.fresh_two_threads", median(&mut ratios), "×")
+            .target(Target::AtLeast(1.8))
+            .note(format!(
+                "calls of two threads over those of one, median of {PAIRS} pairs ({}); {}",
+                all.join(", "),
+                load()
+            )),
+    )
+}
+
+/// How long threads call.
+const SPELL: Duration = Duration::from_secs(1);
+const PAIRS: usize = 5;
+
 /// A JSON object of exactly 1 KiB.
 pub fn json() -> Vec<u8> {
     let item = |n: u32| json!({ "sku": format!("item-{n}"), "quantity": n, "price": 9.75, "gift": n.is_multiple_of(2) });
@@ -160,7 +212,12 @@ pub(crate) fn rust() -> Result<Vec<Row>> {
     let (fresh, reused, bare) = (median(&mut fresh), median(&mut reused), median(&mut bare));
     let native = "the same with serde_json, without WebAssembly";
     let note = format!("native {bare:.2} µs; µs of CPU, median of {ROUNDS} rounds; 1 KiB of JSON");
+    let both = two_threads("json", &data)?;
     Ok(vec![
+        Row::new("step.rust.fresh_minus_reused_us", fresh - reused, "µs")
+            .target(Target::AtMost(5.0))
+            .note(format!("{fresh:.2} µs less {reused:.2} µs")),
+        both,
         Row::new("step.rust.fresh_over_reused", fresh / reused, "×")
             .peer("the same code on a reused instance", 1.0)
             .target(Target::AtMost(3.0))

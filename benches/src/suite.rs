@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::kafka::{activation, latency, line, raw, streams, surface, tax, user_topics};
 use crate::landing::{cql, postgres};
 use crate::report::Row;
-use crate::{dev, inbox, kernel, log, segment, steps};
+use crate::{dev, http, inbox, kernel, log, modules, segment, steps};
 
 /// One run that gives several rows.
 pub struct Measurement {
@@ -21,11 +21,29 @@ const ALL: &[Measurement] = &[
     },
     Measurement {
         names: &[
+            "step.rust.fresh_minus_reused_us",
+            "step.rust.fresh_two_threads",
             "step.rust.fresh_over_reused",
             "step.rust.fresh_us",
             "step.rust.reused_us",
         ],
         run: steps::rust,
+    },
+    Measurement {
+        names: &["module.load_ms"],
+        run: modules::load_again,
+    },
+    Measurement {
+        names: &["module.first_result_ms"],
+        run: modules::first_result,
+    },
+    Measurement {
+        names: &["modules_1000.over_one"],
+        run: modules::thousand,
+    },
+    Measurement {
+        names: &["http.executions_per_s"],
+        run: http::measure,
     },
     Measurement {
         names: &["kernel.segment_us"],

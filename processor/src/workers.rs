@@ -334,7 +334,9 @@ fn by_graph(mut share: Share) -> Share {
     }
     graphs.sort_unstable();
     let mut taken: Vec<Option<(usize, Fetched)>> = share.drain(..).map(Some).collect();
-    let taken = graphs.iter().filter_map(|(_, at)| taken.get_mut(*at as usize)?.take());
+    let taken = graphs
+        .iter()
+        .filter_map(|(_, at)| taken.get_mut(*at as usize)?.take());
     taken.collect()
 }
 
@@ -390,8 +392,14 @@ mod tests {
             (place, fetched)
         };
         let graphs = ["a", "b", "a", "c", "b", "a"];
-        let share = graphs.iter().enumerate().map(|(place, graph)| record(place, graph));
-        let places: Vec<usize> = by_graph(share.collect()).iter().map(|(place, _)| *place).collect();
+        let share = graphs
+            .iter()
+            .enumerate()
+            .map(|(place, graph)| record(place, graph));
+        let places: Vec<usize> = by_graph(share.collect())
+            .iter()
+            .map(|(place, _)| *place)
+            .collect();
         let mut groups: Vec<Vec<usize>> = vec![vec![0, 2, 5], vec![1, 4], vec![3]];
         let mut at = 0;
         while at < places.len() {
@@ -402,6 +410,11 @@ mod tests {
         }
         assert!(groups.is_empty());
         let same = (0..4).map(|place| record(place, "a")).collect();
-        assert!(by_graph(same).iter().enumerate().all(|(at, (place, _))| at == *place));
+        assert!(
+            by_graph(same)
+                .iter()
+                .enumerate()
+                .all(|(at, (place, _))| at == *place)
+        );
     }
 }

@@ -30,19 +30,25 @@ pub(super) struct Watch {
 
 impl Watch {
     /// `paths`: what the user named. What there is of it has been applied.
-    pub(super) fn start(client: Client, paths: Vec<PathBuf>, progress: Progress) -> std::io::Result<Self> {
+    pub(super) fn start(
+        client: Client,
+        paths: Vec<PathBuf>,
+        progress: Progress,
+    ) -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let mut applied = Applied::new();
         for file in graph_files(&paths).unwrap_or_default() {
             applied.insert(file.clone(), marks(&file));
         }
-        let thread = std::thread::Builder::new().name("watch".into()).spawn(move || {
-            while !stopped.load(Ordering::Acquire) {
-                std::thread::park_timeout(LOOK);
-                look(&client, &paths, &mut applied, progress);
-            }
-        })?;
+        let thread = std::thread::Builder::new()
+            .name("watch".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Acquire) {
+                    std::thread::park_timeout(LOOK);
+                    look(&client, &paths, &mut applied, progress);
+                }
+            })?;
         Ok(Self {
             stop,
             thread: Some(thread),

@@ -120,7 +120,9 @@ impl Engine {
         }
         let cache = self.inner.cache.as_ref()?;
         let (found, rejected) = cache.get(&self.inner.wasm, digest);
-        self.inner.cache_rejected.fetch_add(rejected, Ordering::Relaxed);
+        self.inner
+            .cache_rejected
+            .fetch_add(rejected, Ordering::Relaxed);
         let component = found?;
         self.inner.from_cache.fetch_add(1, Ordering::Relaxed);
         self.keep(digest.to_owned(), &component).ok()

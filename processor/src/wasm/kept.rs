@@ -45,7 +45,10 @@ impl Kept {
     }
 
     fn hash(&self) -> u64 {
-        hash(self.module, [&self.step, &self.version, &self.graph, &self.tenant])
+        hash(
+            self.module,
+            [&self.step, &self.version, &self.graph, &self.tenant],
+        )
     }
 }
 
@@ -92,7 +95,11 @@ impl Instances {
     /// The instance that serves this call; it is the last used one from now on.
     pub(super) fn find(&mut self, module: &Module, call: &Call<'_>) -> Option<&mut Kept> {
         // the last one used is the likeliest
-        if let Some(at) = self.front.iter().rposition(|kept| kept.serves(module, call)) {
+        if let Some(at) = self
+            .front
+            .iter()
+            .rposition(|kept| kept.serves(module, call))
+        {
             if at + 1 < self.front.len() {
                 self.front[at..].rotate_left(1);
             }

@@ -119,11 +119,7 @@ impl Pool {
     }
 
     /// The instance comes back if it may serve another call.
-    fn on_fresh(
-        &mut self,
-        module: &Module,
-        call: &Call<'_>,
-    ) -> (Called, Option<Instance>) {
+    fn on_fresh(&mut self, module: &Module, call: &Call<'_>) -> (Called, Option<Instance>) {
         let _running = self.activity.begin();
         let mut instance = loop {
             match Instance::start(&self.engine, module, call, &self.outside) {

@@ -197,7 +197,10 @@ fn with_last_words(mut message: String, logs: &[Log]) -> String {
         .unwrap_or(words.len().saturating_sub(LAST_LINES));
     if !words[from..].is_empty() {
         message.push_str(": ");
-        message.push_str(&super::logs::printable(&words[from..].join(" "), WORDS_BYTES_MAX));
+        message.push_str(&super::logs::printable(
+            &words[from..].join(" "),
+            WORDS_BYTES_MAX,
+        ));
     }
     message
 }

@@ -3,6 +3,7 @@
 
 mod canonical;
 mod files;
+mod fuzz;
 mod module;
 mod mutations;
 mod problems;
