@@ -140,7 +140,7 @@ bool weir_json_get(weir_bytes text, const char *wanted, weir_text *found) {
     return false;
 }
 
-bool weir_json_int(weir_text text, int64_t *number_) {
+bool weir_json_int(weir_text text, int64_t *number_to) {
     bool negative = text.len && *text.ptr == '-';
     size_t at = negative;
     uint64_t sum = 0, max = (uint64_t)INT64_MAX + negative;
@@ -150,8 +150,18 @@ bool weir_json_int(weir_text text, int64_t *number_) {
         if (digit > 9 || sum > (max - digit) / 10) return false;
         sum = sum * 10 + digit;
     }
-    *number_ = negative ? (int64_t)(0 - sum) : (int64_t)sum;
+    *number_to = negative ? (int64_t)(0 - sum) : (int64_t)sum;
     return true;
+}
+
+weir_text weir_json_of_int(int64_t number) {
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    char *text = weir_alloc(20);
+    size_t at = 20;
+    do text[--at] = (char)('0' + left % 10);
+    while (left /= 10);
+    if (number < 0) text[--at] = '-';
+    return (weir_text){text + at, 20 - at};
 }
 
 weir_bytes weir_json_with(weir_bytes text, const char *name, weir_text of) {

@@ -14,6 +14,9 @@ bool weir_json_get(weir_bytes object, const char *name, weir_text *value);
 /* The value as a number without fraction or exponent, and without loss. */
 bool weir_json_int(weir_text value, int64_t *number);
 
+/* A number as JSON. */
+weir_text weir_json_of_int(int64_t number);
+
 /* The object with one more member at its end; `value` is JSON. Lives until the end of the call. A member of the same name stays
  * before it; most readers take the last. */
 weir_bytes weir_json_with(weir_bytes object, const char *name, weir_text value);

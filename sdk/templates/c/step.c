@@ -1,6 +1,4 @@
 /* Adds the total, tax included, to an order. */
-#include <stdio.h>
-
 #include "weir_json.h"
 #include "weir_step.h"
 
@@ -18,8 +16,7 @@ weir_status weir_handle(const weir_context *ctx, const weir_event *events, size_
         cents > INT64_MAX / 1100)
         return weir_reject(weir_str("the order has no `cents`"));
 
-    char *total = weir_alloc(24);
-    snprintf(total, 24, "%lld", (long long)(cents * (100 + percent) / 100));
-    weir_emit("out", weir_json_with(order, "total", weir_str(total)));
+    weir_text total = weir_json_of_int(cents * (100 + percent) / 100);
+    weir_emit("out", weir_json_with(order, "total", total));
     return WEIR_OK;
 }

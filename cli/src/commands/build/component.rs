@@ -1,15 +1,23 @@
 //! A component out of what a language's tool left: nothing to do where it is one already.
 //!
 //! A core module of Rust says in a section of its own what its types are (`wit-bindgen` leaves it there); those of Go and C say nothing,
-//! so the world is put in here. WASI 0.1, where a module asks for it, is answered by `preview1.wat`.
+//! so the world is put in here. WASI 0.1, where a module asks for it, is answered by `preview1/`.
 
 use anyhow::{Context as _, bail};
+use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::initialize::initialized;
 
+const NO_STEP: &str = "the module is no step: it does not export or import what it should";
 const PREVIEW1: &str = "wasi_snapshot_preview1";
+const COMMON: &str = include_str!("preview1/common.wat");
+const ASKED: &str = include_str!("preview1/asked.wat");
+const HELD: &str = include_str!("preview1/held.wat");
+const ADAPTER: &str = include_str!("preview1/adapter.wit");
+/// A module that imports it says itself what time it is.
+const CLOCK_SET: &str = "weir_clock_set";
 /// All that a step may use; what it does not use is not imported.
 const WORLD: &str = "
 package weir:sdk;
@@ -34,26 +42,32 @@ pub(super) fn of(module: Vec<u8>, initialize: bool) -> anyhow::Result<Vec<u8>> {
     } else {
         module
     };
-    let has_types = section_names(&module).any(|name| name.starts_with("component-type"));
-    if !has_types {
-        embed(
-            &mut module,
-            &[("step.wit", schemas::module::STEP_WIT), ("sdk.wit", WORLD)],
-            "weir:sdk/sdk",
-        )?;
+    if !has_types(&module) {
+        let wit = [("step.wit", schemas::module::STEP_WIT), ("sdk.wit", WORLD)];
+        embed(&mut module, &wit, "weir:sdk/sdk")?;
     }
-    let mut adapter = wat::parse_str(include_str!("preview1.wat"))?;
-    embed(
-        &mut adapter,
-        &[("preview1.wit", include_str!("preview1.wit"))],
-        "weir:preview1/adapter",
-    )?;
-    ComponentEncoder::default()
+    let mut encoder = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.adapter(PREVIEW1, &adapter))
-        .and_then(|mut encoder| encoder.encode())
-        .context("the module is no step: it does not export or import what it should")
+        .context(NO_STEP)?;
+    if imports(&module).any(|(from, _)| from == PREVIEW1) {
+        encoder = encoder
+            .adapter(PREVIEW1, &adapter(&module)?)
+            .context(NO_STEP)?;
+    }
+    encoder.encode().context(NO_STEP)
+}
+
+fn adapter(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let sets_clock = imports(module).any(|import| import == (PREVIEW1, CLOCK_SET));
+    let clock = if sets_clock { HELD } else { ASKED };
+    let mut adapter = wat::parse_str(format!("(module {COMMON} {clock})"))?;
+    embed(
+        &mut adapter,
+        &[("adapter.wit", ADAPTER)],
+        "weir:preview1/adapter",
+    )?;
+    Ok(adapter)
 }
 
 fn embed(module: &mut Vec<u8>, wit: &[(&str, &str)], world: &str) -> anyhow::Result<()> {
@@ -69,10 +83,21 @@ fn embed(module: &mut Vec<u8>, wit: &[(&str, &str)], world: &str) -> anyhow::Res
     embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
 }
 
-fn section_names(module: &[u8]) -> impl Iterator<Item = String> {
-    let payloads = wasmparser::Parser::new(0).parse_all(module);
-    payloads.filter_map(|payload| match payload {
-        Ok(wasmparser::Payload::CustomSection(section)) => Some(section.name().to_owned()),
+fn has_types(module: &[u8]) -> bool {
+    sections(module).any(|section| matches!(section, Payload::CustomSection(custom) if custom.name().starts_with("component-type")))
+}
+
+/// Where from, and what.
+fn imports(module: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let lists = sections(module).filter_map(|section| match section {
+        Payload::ImportSection(imports) => Some(imports),
         _ => None,
-    })
+    });
+    let imports = lists.flat_map(|imports| imports.into_imports()).flatten();
+    imports.map(|import| (import.module, import.name))
+}
+
+/// As far as they can be read.
+fn sections(module: &[u8]) -> impl Iterator<Item = Payload<'_>> {
+    Parser::new(0).parse_all(module).map_while(Result::ok)
 }

@@ -35,6 +35,7 @@ struct Settings {
     lang: String,
     build: Option<Vec<String>>,
     output: Option<String>,
+    initialized: Option<bool>,
 }
 
 pub(super) fn build(args: &BuildArgs, output: &mut Output) -> anyhow::Result<()> {
@@ -118,9 +119,8 @@ fn template(dir: &Path) -> anyhow::Result<Template> {
         template.needs.clear();
         template.build = build;
     }
-    if let Some(output) = settings.output {
-        template.output = output;
-    }
+    template.output = settings.output.unwrap_or(template.output);
+    template.initialized = settings.initialized.unwrap_or(template.initialized);
     Ok(template)
 }
 
