@@ -1,0 +1,13 @@
+import { log, output, reject, settings, step } from "weir-step";
+
+/** An order comes in and goes out with its total. */
+export const handle = step((ctx, events) => {
+  const order = events[0].json();
+  if (!Array.isArray(order.items)) reject("an order needs `items`");
+
+  const net = order.items.reduce((sum, item) => sum + item.quantity * item.cents, 0);
+  const tax = Math.round(net * settings().tax);
+  log.info(`${order.id}: ${order.items.length} items, ${net} cents`);
+
+  return output("out", { ...order, net, tax, total: net + tax, priced: ctx.time });
+});
