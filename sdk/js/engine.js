@@ -41,6 +41,8 @@ function next(s) {
 
 /** What to throw so that the engine prints `error` and traps, instead of complaining that it is not a `failure`. */
 export function unexpected(error) {
+  // it prints the message only
+  if (error instanceof Error) error.message = String(error);
   const payload = {
     get tag() {
       throw error;
