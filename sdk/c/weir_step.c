@@ -151,11 +151,19 @@ static struct {
 } result;
 _Static_assert(sizeof result == 40, "as the canonical ABI lays it out");
 
+/* The linker's. Without a call of it, it would run constructors before each export, every time. */
+void __wasm_call_ctors(void);
+static bool constructed;
+
 #define TEXT(name) const char *name, size_t name##_len
 
 __attribute__((export_name("handle"))) void *weir_export_handle(
     TEXT(tenant), TEXT(graph), TEXT(version), TEXT(execution), TEXT(step),
     uint32_t attempt, uint64_t time_us, const weir_event *events, size_t count) {
+    if (!constructed) {
+        constructed = true;
+        __wasm_call_ctors();
+    }
     weir_context ctx = {
         {tenant, tenant_len}, {graph, graph_len}, {version, version_len}, {execution, execution_len}, {step, step_len},
         attempt, time_us,
