@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from componentize_py_types import Err
 from wit_world.imports import weir_types
 
+from . import _random
 from ._failures import Fatal, Reject, Retry
 from ._messages import Output
 from ._step import call
@@ -14,10 +13,7 @@ from ._step import call
 
 class WitWorld:
     def handle(self, ctx: weir_types.Context, input: list[weir_types.Event]) -> list[Output]:
-        # `random` is seeded once, when it is loaded. From the record instead, as WASI's randomness is, so that a call does not
-        # depend on those before it.
-        if random := sys.modules.get("random"):
-            random.seed(f"{ctx.execution}/{ctx.attempt}/{ctx.step}")
+        _random.begin(ctx.execution, ctx.attempt, ctx.step)
         try:
             return call(ctx, input)
         except Reject as failure:

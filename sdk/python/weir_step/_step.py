@@ -16,8 +16,6 @@ _handle: Handle | None = None
 def step(handle: Handle) -> Handle:
     """Makes `handle` the step that this component is. Once per component; the function itself stays as it is, for tests."""
     global _handle
-    if _handle is not None and _handle.__module__ == handle.__module__ and _handle.__qualname__ != handle.__qualname__:
-        raise TypeError(f"{handle.__module__} has two steps: {_handle.__qualname__} and {handle.__qualname__}")
     _handle = handle
     return handle
 
@@ -31,7 +29,7 @@ def call(context: Any, events: Iterable[Any]) -> list[Output]:
         return []
     if isinstance(returned, Output):
         return [returned]
-    outputs = list(returned)
+    outputs = list(returned) if isinstance(returned, Iterable) else [returned]
     for output in outputs:
         if not isinstance(output, Output):
             raise TypeError(f"a step returns an Output, several, or None; not {type(output).__name__}")

@@ -32,12 +32,14 @@ def build(source: Path, out: Path) -> set[str]:
         work = Path(name)
         _world(work / "wit", used)
         # Loaded before the snapshot, or they would be missing at run time: there are no files then.
-        lines = [f"import weir_step.{name}" for name in sorted(used)]
+        lines = [f"import weir_step.{name}" for name in ["_random", *sorted(used)]]
         lines += [f"import {source.stem}", "from weir_step._component import WitWorld"]
         (work / "weir_entry.py").write_text("\n".join(lines) + "\n")
         paths = [work, source.parent, _HERE.parent, Path(sysconfig.get_path("purelib"))]
         arguments = ["--quiet", "--wit-path", work / "wit", "--world", "app"]
         arguments += ["--import-interface-name", "weir:step/types@1.0.0=weir_types"]
+        if "http" in used:
+            arguments += ["--import-interface-name", "wasi:http/types@0.2.12=weir_http"]
         arguments += ["componentize", "weir_entry", "--output", out]
         arguments += [argument for path in paths for argument in ("--python-path", path)]
         out.parent.mkdir(parents=True, exist_ok=True)
