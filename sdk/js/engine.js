@@ -6,17 +6,17 @@
  *
  * The generator is sfc32. Fit for samples and ids, never for keys.
  */
-let seed = "";
+let call;
 let state;
 
 /** A call begins; its generator is made when it is asked for. */
-export function begin({ execution, attempt, step }) {
-  seed = `${execution}/${attempt}/${step}`;
+export function begin(ctx) {
+  call = ctx;
   state = undefined;
 }
 
 Math.random = () => {
-  state ??= seeded(seed);
+  state ??= seeded(call === undefined ? "" : `${call.execution}/${call.attempt}/${call.step}`);
   return (next(state) * 2 ** 21 + (next(state) >>> 11)) / 2 ** 53;
 };
 
