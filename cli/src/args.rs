@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Dev(DevArgs),
     /// Run roles on Kafka and a shared store, in as many processes as needed
     Serve(ServeArgs),
+    /// Make a folder with a step in a language of your choice
+    New(NewArgs),
+    /// Build the step in a folder: step.wasm
+    Build(BuildArgs),
     /// Check graph files and the modules they use, without a server
     Validate(ValidateArgs),
     /// Send graphs and their modules to the server and make them active
@@ -188,6 +192,25 @@ fn role(text: &str) -> Result<ServeRole, String> {
         ));
     }
     Err(format!("there is no such role; there are all, {there}"))
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct NewArgs {
+    /// The step's name
+    pub(crate) name: String,
+    /// The language: rust, js, ts, python, go or c
+    #[arg(long)]
+    pub(crate) lang: String,
+    /// The folder to make [default: the name]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BuildArgs {
+    /// The folder that `weir new` made
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -672,6 +695,9 @@ mod tests {
             "weir dlq redrive --graph orders --kind trap --step s --since 2h --all --request r-1 --wait 5s",
             "weir dlq purge --graph orders --yes",
             "weir payloads sweep --dry-run -o json",
+            "weir new price --lang go --dir steps/price -o json",
+            "weir build",
+            "weir build steps/price -o json",
             "weir schema graph",
             "weir schema config",
             "weir topics plan --file t.toml --brokers a:1 -o json",
@@ -685,6 +711,7 @@ mod tests {
             assert!(parsed.is_ok(), "{line}: {parsed:?}");
         }
         for line in [
+            "weir new price",
             "weir exec list --limit 0",
             "weir dlq redrive",
             "weir dlq redrive --all",

@@ -132,6 +132,16 @@ impl Progress {
         drop(writeln!(io::stderr(), "{text}"));
     }
 
+    /// Something that turns on a terminal, nothing elsewhere; it says what is being done.
+    pub(crate) fn spinner(self) -> indicatif::ProgressBar {
+        if !self.terminal {
+            return indicatif::ProgressBar::hidden();
+        }
+        let spinner = indicatif::ProgressBar::new_spinner();
+        spinner.enable_steady_tick(std::time::Duration::from_millis(100));
+        spinner
+    }
+
     /// A bar on a terminal, nothing elsewhere.
     pub(crate) fn bar(self, what: &'static str, length: u64) -> indicatif::ProgressBar {
         if !self.terminal {

@@ -47,7 +47,14 @@ const MAY_KNOW: [(&str, &[&str]); 11] = [
 /// A word, and the only places below which Rust code may say it.
 const ONLY_IN: [(&str, &[&str]); 7] = [
     ("rdkafka::", &["topics/src/kafka", "benches/src/kafka"]),
-    ("wasmtime::", &["processor/src/wasm", "processor/tests"]),
+    (
+        "wasmtime::",
+        &[
+            "processor/src/wasm",
+            "processor/tests",
+            "cli/src/commands/build",
+        ],
+    ),
     (
         "apache_avro::",
         &[

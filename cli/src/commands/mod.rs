@@ -2,6 +2,7 @@
 //! itself, `history` the destinations. None of them runs a role. `dev`, and the server behind `run FILE`, come from outside as [`Hooks`].
 
 pub(crate) mod apply;
+mod build;
 mod confirm;
 mod dead_letters;
 mod doctor;
@@ -10,6 +11,7 @@ mod graphs;
 mod history;
 mod local;
 mod modules;
+mod new;
 mod payloads;
 mod rehearse;
 mod replay;
@@ -88,6 +90,8 @@ fn dispatch(cli: Cli, hooks: &Hooks, output: &mut Output) -> anyhow::Result<Exit
     match cli.command {
         Command::Dev(args) => (hooks.dev)(args, global)?,
         Command::Serve(args) => (hooks.serve)(args, global)?,
+        Command::New(args) => new::new(&args, output)?,
+        Command::Build(args) => build::build(&args, output)?,
         Command::Validate(args) => return validate::validate(&args, output),
         Command::Apply(args) => apply::apply(&client(&global)?, &args, output)?,
         Command::Run(args) => return run::run(&args, &global, hooks.ephemeral, output),

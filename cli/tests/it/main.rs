@@ -17,4 +17,5 @@ mod proof;
 mod redrive;
 mod registry;
 mod serve;
+mod steps;
 mod weir;

@@ -1,0 +1,3 @@
+module weir.local/step
+
+go 1.24
