@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod kernel;
 mod landing;
 mod lane;
+mod languages;
 pub mod log;
 mod meter;
 mod modules;

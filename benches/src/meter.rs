@@ -50,6 +50,15 @@ pub(crate) fn round_us(mut call: impl FnMut()) -> f64 {
     }
 }
 
+/// µs of this thread per call, over so many.
+pub(crate) fn round_of(calls: u64, mut call: impl FnMut()) -> f64 {
+    let started = thread_cpu();
+    for _ in 0..calls {
+        call();
+    }
+    (thread_cpu() - started).as_secs_f64() * 1e6 / calls as f64
+}
+
 /// The middle one.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -25,6 +25,7 @@ pub struct Guest {
     module: Module,
     pool: Pool,
     event: Event,
+    settings: String,
     _engine: Engine,
 }
 
@@ -33,11 +34,16 @@ impl Guest {
         let path = place::root().join(format!("processor/tests/guests/{name}.wasm"));
         let bytes =
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::of(&bytes, data)
+    }
+
+    /// Any component.
+    pub(crate) fn of(bytes: &[u8], data: Vec<u8>) -> Result<Self> {
         let engine = Engine::new(EngineConfig {
             instances_max: 16,
             ..EngineConfig::default()
         })?;
-        let module = engine.load(&hex::encode(Sha256::digest(&bytes)), &bytes)?;
+        let module = engine.load(&hex::encode(Sha256::digest(bytes)), bytes)?;
         let pool = Pool::new(&engine, 4, Arc::new(Nowhere));
         let event = Event {
             content_type: "application/json".into(),
@@ -48,8 +54,13 @@ impl Guest {
             module,
             pool,
             event,
+            settings: "{}".to_owned(),
             _engine: engine,
         })
+    }
+
+    pub(crate) fn with_settings(self, settings: String) -> Self {
+        Self { settings, ..self }
     }
 
     pub fn call(&mut self, isolation: Isolation) -> Called {
@@ -66,10 +77,13 @@ impl Guest {
             attempt: 1,
             time_us: 1_700_000_000_000_000,
             input: &input,
-            limits: Limits::default(),
+            limits: Limits {
+                memory_bytes: 128 << 20,
+                ..Limits::default()
+            },
             isolation,
-            log: false,
-            settings: "{}",
+            log: true,
+            settings: &self.settings,
             number: CallNumber {
                 segment: None,
                 number: 0,
@@ -78,6 +92,16 @@ impl Guest {
             http_allow: &[],
         };
         self.pool.call(&self.module, &call)
+    }
+
+    /// A call on a reused instance that has to emit something.
+    pub(crate) fn check_call(&mut self) -> Result<()> {
+        let called = self.call(Isolation::Batch);
+        ensure!(
+            matches!(&called.outcome, Outcome::Outputs(outputs) if !outputs.is_empty()),
+            "the guest did not answer as expected: {called:?}"
+        );
+        Ok(())
     }
 
     /// It does what it should, and reuses its instance when it may.

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::kafka::{activation, latency, line, raw, streams, surface, tax, user_topics};
 use crate::landing::{cql, postgres};
 use crate::report::Row;
-use crate::{dev, http, inbox, kernel, log, modules, segment, steps};
+use crate::{dev, http, inbox, kernel, languages, log, modules, segment, steps};
 
 /// One run that gives several rows.
 pub struct Measurement {
@@ -28,6 +28,22 @@ const ALL: &[Measurement] = &[
             "step.rust.reused_us",
         ],
         run: steps::rust,
+    },
+    Measurement {
+        names: &["step.c.fresh_minus_reused_us"],
+        run: languages::c,
+    },
+    Measurement {
+        names: &["step.js.over_bare"],
+        run: languages::js,
+    },
+    Measurement {
+        names: &["step.python.over_bare"],
+        run: languages::python,
+    },
+    Measurement {
+        names: &["step.go.over_bare"],
+        run: languages::go,
     },
     Measurement {
         names: &["module.load_ms"],

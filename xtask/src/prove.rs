@@ -109,6 +109,7 @@ const PROOFS: &[Proof] = &[
     kafka("T27", "fuzz::whatever_parsers_are_given"),
     kafka("T27p", "fuzz::whatever_parsers_of_the_processor_are_given"),
     kafka("S3", "payloads::a_bucket"),
+    kafka("G2", "steps::every_language_builds_and_runs"),
     kafka("G1", "guests::all_components_are_built_again_byte_by_byte"),
     kafka("T26", "kafka::variants::each_broken_variant_is_caught"),
 ];
