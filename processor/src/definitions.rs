@@ -116,6 +116,8 @@ pub struct Definitions {
     /// One thread loads a version at a time: lanes that miss the same one wait instead of compiling it twice.
     loading: Mutex<()>,
     epoch: AtomicU64,
+    /// Pauses that executions of this process asked for.
+    pauses: AtomicU64,
 }
 
 impl Definitions {
@@ -136,6 +138,7 @@ impl Definitions {
             versions: RwLock::new(Bounded::new(config.versions_max)),
             loading: Mutex::new(()),
             epoch: AtomicU64::new(0),
+            pauses: AtomicU64::new(0),
         }
     }
 
@@ -346,7 +349,14 @@ impl Definitions {
         }
         let name = (tenant.to_owned(), graph.to_owned());
         self.active.write().remove(&name);
+        self.pauses.fetch_add(1, Ordering::AcqRel);
         Ok(())
+    }
+
+    /// The epoch, and how often this process paused a graph by itself: that it has not followed yet.
+    pub fn generation(&self) -> u64 {
+        let pauses = self.pauses.load(Ordering::Acquire);
+        self.epoch().wrapping_add(pauses << 40)
     }
 
     fn schemas(

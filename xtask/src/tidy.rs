@@ -53,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 7] = [
             "processor/src/wasm",
             "processor/tests",
             "cli/src/commands/build",
+            "benches/src/languages.rs",
         ],
     ),
     (

@@ -61,7 +61,7 @@ fn the_examples_cases_pass_and_a_wrong_one_is_shown() {
     let report = folder.path().join("report.xml");
     let ran = run(NOWHERE, &["test", path(&suite), "--junit", path(&report)]);
     assert_eq!(ran.code, 1, "{}{}", ran.out, ran.err);
-    for part in ["FAILED", "wrong", "-     \"a\": 2", "+     \"a\": 1"] {
+    for part in ["FAILED", "wrong", "-       \"a\": 2", "+       \"a\": 1"] {
         assert!(ran.out.contains(part), "{part}: {}", ran.out);
     }
     assert!(ran.err.contains("1 passed, 1 failed"), "{}", ran.err);
@@ -328,7 +328,7 @@ fn past_executions_are_run_again_and_compared() {
     let folder = folder(&["json", "copy", "wasi", "http"]);
     let text = "weir: 1\nname: g\ntriggers: { t: { manual: {} } }\nsteps:\n  one: { uses: ./json.wasm, from: [t] }\n  far: { uses: ./wasi.wasm, from: [one], hop: event.key }\n";
     let graph = file(folder.path(), "g.yaml", text);
-    let weir = dev(folder.path(), &[graph.clone()], &[]);
+    let weir = dev(folder.path(), std::slice::from_ref(&graph), &[]);
     let done = fire(&weir, folder.path(), "g", "{\"do\":\"random\",\"a\":1}\n");
     let id = done["execution"].as_str().unwrap();
     let watched = weir.run(&["exec", "watch", id]).ok();
@@ -340,7 +340,7 @@ fn past_executions_are_run_again_and_compared() {
     let other = file(
         folder.path(),
         "other.yaml",
-        &text.replace("./json.wasm", "./copy.wasm"),
+        &text.replace("./wasi.wasm", "./copy.wasm"),
     );
     let again = weir
         .run(&["exec", "replay", id, "--graph", path(&other), "--diff"])
@@ -361,7 +361,7 @@ fn past_executions_are_run_again_and_compared() {
     let args = [
         "replay",
         "--topic",
-        "weir.triggers",
+        topics::catalog::TRIGGERS,
         "--graph",
         "g",
         "--dry-run",

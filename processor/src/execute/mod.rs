@@ -79,6 +79,10 @@ pub trait Graphs: Send + Sync {
     ) -> Result<(), ProcessorError> {
         Ok(())
     }
+    /// Changes whenever what an executor remembers of a graph may not hold any more: with the epoch, and with a pause that this process made.
+    fn generation(&self) -> u64 {
+        self.epoch()
+    }
     /// Changes whenever `active` or `subscribers` may answer otherwise than before.
     fn epoch(&self) -> u64;
 }
@@ -109,6 +113,9 @@ impl Graphs for Definitions {
         reason: &str,
     ) -> Result<(), ProcessorError> {
         self.pause(graph, execution, reason)
+    }
+    fn generation(&self) -> u64 {
+        self.generation()
     }
 }
 
@@ -446,7 +453,7 @@ impl Executor {
     }
 
     fn active(&mut self, subject: &Subject) -> Result<Option<Recent>, ProcessorError> {
-        let epoch = self.definitions.epoch();
+        let epoch = self.definitions.generation();
         if let Some(recent) = self
             .recent
             .take_if(|r| r.epoch == epoch && r.graph == subject.graph && r.tenant == subject.tenant)
@@ -705,7 +712,7 @@ impl Executor {
     /// Before the failure is committed: if that does not happen, the record is parked, and fails again after the resume.
     fn pause(&mut self, subject: &Subject, failure: &Failure) -> Result<(), ProcessorError> {
         let at = (
-            self.definitions.epoch(),
+            self.definitions.generation(),
             subject.tenant.clone(),
             subject.graph.clone(),
         );

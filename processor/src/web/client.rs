@@ -56,11 +56,14 @@ impl Names for SystemNames {
     }
 }
 
+/// By tenant, and host with port; only of those that fail.
+type Breakers = HashMap<(Arc<str>, String), Breaker>;
+
 #[derive(Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
     networks: Networks,
-    breakers: Arc<Mutex<HashMap<(Arc<str>, String), Breaker>>>,
+    breakers: Arc<Mutex<Breakers>>,
 }
 
 impl Client {

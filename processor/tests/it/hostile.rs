@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use schemas::records::{FailureKind, SegmentResult};
 use topics::catalog::{DEAD_LETTERS, RESULTS};
-use topics::{Log, Partition, Polled};
+use topics::{Partition, Polled};
 use xtask::proof::{Row, full};
 
 use crate::faulty::Faults;
@@ -27,8 +27,14 @@ fn bad(number: usize) -> (&'static str, Option<FailureKind>) {
 }
 
 const GOOD: &str = "  copy: { uses: copy, from: [t], isolation: batch }\n";
-const BAD: &str =
-    "  bad: { uses: bad, from: [t], isolation: batch, limits: { time: 20ms, memory: 16MiB } }\n";
+
+/// Unoptimised, a bomb takes longer to go off.
+fn bad_steps() -> String {
+    let time = if full() { "100ms" } else { "1s" };
+    format!(
+        "  bad: {{ uses: bad, from: [t], isolation: batch, limits: {{ time: {time}, memory: 16MiB }} }}\n"
+    )
+}
 
 #[test]
 fn bad_steps_become_dead_letters_and_neighbours_hardly_notice() {
@@ -36,7 +42,7 @@ fn bad_steps_become_dead_letters_and_neighbours_hardly_notice() {
     let events = if full() { 100_000 } else { 3_000 };
     let mut line = Line::start(&small(), Faults::every(0));
     line.apply("good", GOOD);
-    line.apply("bad", BAD);
+    line.apply("bad", &bad_steps());
     line.trigger("good", (0..200).map(|n| (format!("w{n}"), n.to_string())));
     line.trigger("bad", (0..200).map(|n| (format!("w{n}"), "{}".to_owned())));
     line.results(400);

@@ -81,7 +81,7 @@ fn whatever_parsers_are_given() {
     counts.push(fuzz(&[&trigger], seed, |bytes| {
         let bytes = Bytes::from(bytes);
         drop(Trigger::decode(&bytes));
-        drop(Trigger::subject(&bytes));
+        let _subject = Trigger::subject(&bytes);
         drop(Hop::decode(&bytes));
         drop(SegmentResult::decode(&bytes));
     }));
