@@ -136,7 +136,7 @@ fn whatever_parsers_are_given() {
     counts.push(fuzz(&[&module[..]], seed, |bytes| {
         drop(schemas::module::inspect(&bytes));
     }));
-    assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     if let Some(folder) = std::env::var_os("WEIR_PROOFS") {
         // as xtask::proof::Row, which this crate cannot know: it stands below it
         let row = serde_json::json!({
