@@ -274,7 +274,7 @@ fn every_trigger_has_one_result_in_order_whatever_fails() {
         assert!(ids.iter().all(|id| count.get(id) == Some(&1)) && count.len() == ids.len());
         let faults = line.faults.done.load(Ordering::Acquire);
         assert!(
-            every == 0 || faults > 5,
+            every == 0 || faults > 2,
             "only {faults} faults: the test is asleep"
         );
     }
