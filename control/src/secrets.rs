@@ -25,7 +25,7 @@ pub(crate) async fn set(
             "this server has no key to seal secrets with; give all its processes the same one: [secrets] key, or WEIR_SECRETS__KEY (`openssl rand -hex 32` makes one)",
         ));
     };
-    if !is_name(&name) {
+    if !schemas::graph::is_identifier(&name) {
         return Err(Problem::bad_request(
             "a secret's name has letters, digits and \"_\", begins with no digit, and has at most 63 characters",
         ));
@@ -65,12 +65,4 @@ pub(crate) async fn remove(
     }
     tracing::info!(name, "secret removed");
     Ok(Json(json!({ "name": name })))
-}
-
-/// As in a graph.
-fn is_name(text: &str) -> bool {
-    let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
-    text.len() <= 63
-        && text.bytes().next().is_some_and(first)
-        && text.bytes().all(|b| first(b) || b.is_ascii_digit())
 }

@@ -15,7 +15,7 @@ pub(crate) struct Crew<J: Send + 'static> {
     shared: Arc<Shared<J>>,
     name: String,
     threads_max: usize,
-    start: Box<dyn Fn() -> Executor + Send>,
+    start: Box<dyn Fn() -> Executor + Send + Sync>,
     run: fn(&mut Executor, J),
 }
 
@@ -101,7 +101,7 @@ impl<J: Send + 'static> Crew<J> {
     pub(crate) fn new(
         name: String,
         threads_max: usize,
-        start: Box<dyn Fn() -> Executor + Send>,
+        start: Box<dyn Fn() -> Executor + Send + Sync>,
         run: fn(&mut Executor, J),
     ) -> Self {
         Self {

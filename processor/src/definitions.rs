@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use schemas::activation::Activation;
@@ -21,6 +20,7 @@ use topics::registry::{Known, Registry, SchemaId, framing};
 use topics::{Fetched, Topic, catalog};
 
 use crate::ProcessorConfig;
+use crate::clock::{Clock as _, SystemClock};
 use crate::error::ProcessorError;
 use crate::execute::{Active, State, Subscriber};
 use crate::large::Large;
@@ -265,15 +265,10 @@ impl Definitions {
         }
         let schemas = self.schemas(&graph, &version_hex)?;
         let demoted = self.demoted(&graph, &version_hex)?;
-        let waits = modules.iter().any(Module::imports_http);
         let loaded = Arc::new(Loaded {
-            version,
-            version_hex,
-            graph,
-            modules,
             demoted,
-            waits,
             schemas,
+            ..Loaded::of(&canonical, graph, modules)
         });
         self.versions.write().put(version, loaded.clone());
         Ok(Some(loaded))
@@ -313,7 +308,7 @@ impl Definitions {
             digest: loaded.graph.steps[step].uses.clone(),
             execution: of.execution,
             difference: of.difference,
-            at_ms: now_ms(),
+            at_ms: SystemClock.unix_ms(),
         };
         // this process knows it; others find it as this one did
         if let Err(error) = self.runtime.block_on(self.store.demote(&demotion)) {
@@ -329,9 +324,12 @@ impl Definitions {
         reason: &str,
     ) -> Result<(), ProcessorError> {
         let why = store::PauseReason { reason, execution };
-        let paused = self
-            .runtime
-            .block_on(self.store.pause_because(tenant, graph, now_ms(), why));
+        let paused = self.runtime.block_on(self.store.pause_because(
+            tenant,
+            graph,
+            SystemClock.unix_ms(),
+            why,
+        ));
         match paused {
             Ok(activation) if activation.changed => {
                 metrics::counter!("weir_graphs_paused_total").increment(1);
@@ -534,14 +532,6 @@ pub struct Demotion<'a> {
     pub graph: &'a str,
     pub execution: String,
     pub difference: String,
-}
-
-/// For what people read; nothing is decided by it.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-    })
 }
 
 fn parse_version(text: &str) -> Result<[u8; 32], ProcessorError> {

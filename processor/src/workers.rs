@@ -8,7 +8,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use parking_lot::Mutex;
 use schemas::records::Trigger;
 use topics::catalog::TRIGGERS;
 use topics::{Fetched, Outgoing};
@@ -77,7 +76,7 @@ pub(crate) struct Workers {
     jobs: Vec<Sender<Job>>,
     answers: Receiver<Answer>,
     threads: Vec<JoinHandle<()>>,
-    crew: Arc<Mutex<Crew<Waiting>>>,
+    crew: Arc<Crew<Waiting>>,
     out: VecDeque<Out>,
     next: u64,
 }
@@ -93,7 +92,7 @@ impl Workers {
         // Bounded by OUT_MAX and what was forgotten.
         let (answer, answers) = unbounded();
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
-        let crew = Arc::new(Mutex::new(crew(lane, definitions, config, notes)));
+        let crew = Arc::new(crew(lane, definitions, config, notes));
         for worker in 0..count {
             let (job, shares) = bounded::<Job>(OUT_MAX);
             let answer = answer.clone();
@@ -194,7 +193,7 @@ impl Work for Workers {
 
     fn forget(&mut self) {
         self.out.clear();
-        self.crew.lock().forget();
+        self.crew.forget();
     }
 }
 
@@ -250,7 +249,7 @@ fn work(
     mut executor: Executor,
     shares: &Receiver<Job>,
     answers: &Sender<Answer>,
-    crew: &Mutex<Crew<Waiting>>,
+    crew: &Crew<Waiting>,
 ) {
     for Job {
         chunk,
@@ -298,7 +297,7 @@ fn work(
                 now_ms,
                 answers: answers.clone(),
             };
-            if let Err(error) = crew.lock().push(&key, waiting) {
+            if let Err(error) = crew.push(&key, waiting) {
                 let answer = Answer {
                     chunk,
                     became: Err(ProcessorError::Thread(error)),

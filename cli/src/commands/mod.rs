@@ -20,7 +20,6 @@ mod run;
 mod secrets;
 mod settings;
 mod test;
-mod times;
 mod topics;
 mod trace;
 mod validate;

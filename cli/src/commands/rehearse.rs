@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use processor::rehearsal::Rehearsal;
-use processor::wasm::{Engine, EngineConfig, Outside};
-use processor::{Loaded, Subscriber};
+use processor::Loaded;
+use processor::wasm::{Engine, EngineConfig};
 use schemas::ExecutionId;
 use schemas::graph::{Graph, TriggerKind};
 use schemas::records::{Payload, Trigger};
@@ -17,9 +16,7 @@ use topics::{Fetched, Partition, Record, catalog};
 use super::local::Local;
 use crate::client::Client;
 use crate::exit::Failure;
-
-/// Until accounts exist there is the one tenant.
-pub(super) const TENANT: &str = "default";
+use crate::roles::TENANT;
 
 /// The engine of this process; modules that were compiled before are found again.
 pub(super) fn engine() -> anyhow::Result<Engine> {
@@ -129,23 +126,13 @@ impl Occurrence {
             },
             offset: 0,
             record: Record {
-                key: Some(key.unwrap_or_else(|| Bytes::copy_from_slice(&execution.0))),
+                key: Some(key.unwrap_or_else(|| Bytes::from(execution.to_string()))),
                 value: Some(trigger.encode()),
                 headers: Vec::new(),
                 timestamp_ms: i64::try_from(time_ms).unwrap_or(i64::MAX),
             },
         }
     }
-}
-
-/// A rehearsal of a graph.
-pub(super) fn rehearsal(
-    engine: &Engine,
-    loaded: Arc<Loaded>,
-    subscriber: Option<Subscriber>,
-    outside: Arc<dyn Outside>,
-) -> Rehearsal {
-    Rehearsal::new(engine, loaded, subscriber, outside)
 }
 
 /// The trigger that was named, or the one that there is: a manual one before others.

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use topics::{Fetched, Partition, Record, catalog};
 
-use super::rehearse::TENANT;
 use super::world::Here;
 use super::{local, rehearse, run};
 use crate::args::{Format, Global, ReplayArgs, ReplayOneArgs};
 use crate::client::{Client, segment};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, Rows, cell};
+use crate::roles::TENANT;
 
 /// Differences that are shown of a range; all are counted.
 const SHOWN_MAX: usize = 20;
@@ -263,7 +263,7 @@ fn rehearsal(
         trigger: trigger.to_owned(),
     });
     let outside = Arc::new(Here::new(false)?);
-    Ok(rehearse::rehearsal(engine, loaded, subscriber, outside))
+    Ok(Rehearsal::new(engine, loaded, subscriber, outside))
 }
 
 fn for_real(

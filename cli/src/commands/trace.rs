@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use processor::rehearsal::{Rehearsed, Traced};
+use processor::rehearsal::{Rehearsal, Rehearsed, Traced};
 use processor::wasm::Outcome;
 use schemas::Event;
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use super::{local, run};
 use crate::args::{Format, Global, RunArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, shorten};
+use crate::roles::now_us;
 
 /// Data on one line of a trace.
 const SHOWN_CHARS: usize = 160;
@@ -38,7 +38,7 @@ pub(super) fn trace(args: &RunArgs, global: &Global, output: &mut Output) -> any
     };
     let trigger = rehearse::trigger(&graph, args.trigger.as_deref())?;
     let outside = Arc::new(Here::new(args.allow_http)?);
-    let mut rehearsal = rehearse::rehearsal(&engine, loaded, None, outside);
+    let mut rehearsal = Rehearsal::new(&engine, loaded, None, outside);
     let mut failed = 0;
     for (number, event) in events.iter().enumerate() {
         let occurrence = Occurrence {
@@ -152,11 +152,4 @@ fn value(done: &Rehearsed) -> Value {
 fn data(data: &[u8]) -> Value {
     serde_json::from_slice(data)
         .unwrap_or_else(|_| String::from_utf8_lossy(data).into_owned().into())
-}
-
-fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    })
 }

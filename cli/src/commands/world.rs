@@ -6,6 +6,8 @@ use processor::wasm::{Ask, HttpError, Outside, Sending};
 use processor::web::{SystemNames, WebConfig, World};
 use tokio::runtime::Runtime;
 
+use crate::roles::environment;
+
 pub(super) struct Here {
     runtime: Runtime,
     /// `None`: nobody is called.
@@ -28,11 +30,6 @@ impl Here {
             runtime,
         })
     }
-}
-
-fn environment(name: &str) -> Option<Arc<str>> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-    Some(value.into())
 }
 
 impl Outside for Here {

@@ -290,7 +290,8 @@ impl Following {
     }
 }
 
-fn now_us() -> u64 {
+/// Microseconds since 1970 UTC.
+pub(crate) fn now_us() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_micros() as u64)

@@ -19,9 +19,9 @@ use topics::{Disposition, LogError};
 pub(crate) use board::Board;
 pub(crate) use destinations::Destinations;
 pub(crate) use front::{Front, Server};
-pub(crate) use line::{Line, Parts, now_ms};
+pub(crate) use line::{Line, Parts, now_ms, now_us};
 pub(crate) use processing::claim;
-pub(crate) use world::key_of;
+pub(crate) use world::{TENANT, environment, key_of};
 
 /// A part of Weir that a process may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

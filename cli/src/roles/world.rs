@@ -17,7 +17,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(5);
 /// Values held at once.
 const KNOWN_MAX: usize = 10_000;
 /// Until accounts exist, the tenant whose secrets may come from the environment of the process.
-const TENANT: &str = "default";
+pub(crate) const TENANT: &str = "default";
 
 /// Secrets by name: those of the store first, then those of the environment.
 #[derive(Clone)]
@@ -65,7 +65,10 @@ impl SecretsOf {
                 }
             },
         };
-        let value = kept.or_else(|| environment(tenant, name));
+        let value = match kept {
+            None if tenant == TENANT => environment(name),
+            kept => kept,
+        };
         let mut known = self.known.lock();
         if known.len() >= KNOWN_MAX {
             known.clear();
@@ -94,10 +97,8 @@ impl Secrets for SecretsOf {
     }
 }
 
-fn environment(tenant: &str, name: &str) -> Option<Arc<str>> {
-    if tenant != TENANT {
-        return None;
-    }
+/// A secret of the process's environment.
+pub(crate) fn environment(name: &str) -> Option<Arc<str>> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
     Some(value.into())
 }

@@ -78,8 +78,8 @@ impl Instance {
         if self.calls > 0 {
             begin(&mut self.store, engine, call);
         }
-        let keeps = self.store.data().grants.as_ref().and_then(|grants| {
-            let http = grants.http.as_ref().filter(|_| audited)?;
+        let keeps = self.store.data_mut().grants.as_mut().and_then(|grants| {
+            let http = grants.http.as_mut().filter(|_| audited)?;
             Some(http.keep())
         });
         let ran = self.run(engine, call);

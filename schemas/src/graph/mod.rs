@@ -23,6 +23,7 @@ pub use expr::{Expr, ExprError, Scope};
 pub use model::*;
 pub use parse::parse;
 pub use problem::{Problem, Problems};
+pub use proof::is_identifier;
 
 /// The JSON Schema (draft 2020-12) of the graph file, made from the types that read it.
 pub fn json_schema() -> serde_json::Value {

@@ -831,7 +831,8 @@ pub(super) fn format_word(format: file::FormatFile) -> &'static str {
     }
 }
 
-fn is_identifier(text: &str) -> bool {
+/// A name of SQL's, or of a secret: letters, digits and `_`, not a digit first, at most 63.
+pub fn is_identifier(text: &str) -> bool {
     let first = |b: u8| b.is_ascii_alphabetic() || b == b'_';
     text.len() <= 63
         && text.bytes().next().is_some_and(first)

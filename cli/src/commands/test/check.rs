@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use processor::Loaded;
-use processor::rehearsal::{Rehearsed, inline};
+use processor::rehearsal::{Rehearsal, Rehearsed, inline};
 use processor::wasm::Engine;
 use schemas::graph::Graph;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,6 @@ use similar::{ChangeTag, TextDiff};
 use super::case::{Case, Letter, Line, Piece};
 use super::mocks::{Mocks, bytes, value};
 use crate::commands::rehearse::{self, Occurrence};
-use crate::commands::times;
 
 /// `None`: all as expected.
 pub(super) fn run(
@@ -40,7 +39,8 @@ pub(super) fn run(
     let occurrence = Occurrence {
         trigger: rehearse::trigger(graph, case.trigger.as_deref())?,
         trigger_id: format!("test/{}", case.name),
-        time_us: times::micros(&case.at)
+        time_us: control::instant(&case.at)
+            .and_then(|ms| u64::try_from(ms).ok()?.checked_mul(1_000))
             .with_context(|| format!("`at: {}` is no time; write 2026-01-31T12:00:00Z", case.at))?,
         key: case.key.clone().map(Bytes::from),
         content_type: case.content_type.clone(),
@@ -52,7 +52,7 @@ pub(super) fn run(
         data,
     };
     let mocks = Arc::new(Mocks::new(case.secrets.clone(), case.http.clone())?);
-    let mut rehearsal = rehearse::rehearsal(engine, loaded, None, mocks.clone());
+    let mut rehearsal = Rehearsal::new(engine, loaded, None, mocks.clone());
     let done = rehearsal.run(&occurrence.record(&graph.name))?;
     let mut faults = faults(case, &done);
     faults.extend(mocks.faults());

@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -43,8 +43,7 @@ struct Hooks {
     until: Instant,
     asked: u32,
     /// Of an audited call: what it asked and what came of it.
-    kept: Arc<Mutex<Vec<Asked>>>,
-    keeps: AtomicBool,
+    kept: Option<Arc<Mutex<Vec<Asked>>>>,
     requests_max: u32,
     bytes_max: usize,
 }
@@ -62,8 +61,7 @@ impl Http {
                 key: String::new(),
                 until: Instant::now(),
                 asked: 0,
-                kept: Arc::default(),
-                keeps: AtomicBool::new(false),
+                kept: None,
                 requests_max: 0,
                 bytes_max: 0,
             },
@@ -77,9 +75,8 @@ impl Http {
     }
 
     /// Keeps what this call asks, until the next one begins.
-    pub(in crate::wasm) fn keep(&self) -> Arc<Mutex<Vec<Asked>>> {
-        self.hooks.keeps.store(true, Ordering::Relaxed);
-        self.hooks.kept.clone()
+    pub(in crate::wasm) fn keep(&mut self) -> Arc<Mutex<Vec<Asked>>> {
+        self.hooks.kept.insert(Arc::default()).clone()
     }
 
     pub(super) fn begin(&mut self, call: &Call<'_>, until: Instant) {
@@ -87,7 +84,7 @@ impl Http {
         hooks.key = format!("{}/{}/{}", call.execution, call.step, call.number);
         hooks.until = until;
         hooks.asked = 0;
-        hooks.keeps.store(false, Ordering::Relaxed);
+        hooks.kept = None;
         hooks.requests_max = call.limits.requests;
         hooks.bytes_max = usize::try_from(call.limits.output_bytes).unwrap_or(usize::MAX);
     }
@@ -137,10 +134,7 @@ impl WasiHttpHooks for Hooks {
     > {
         self.asked += 1;
         let under_way = UnderWay::one(&self.in_flight);
-        let kept = self
-            .keeps
-            .load(Ordering::Relaxed)
-            .then(|| self.kept.clone());
+        let kept = self.kept.clone();
         let until = options
             .and_then(|options| options.first_byte_timeout)
             .and_then(|time| Instant::now().checked_add(time))
